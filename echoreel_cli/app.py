@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug and not isinstance(error, typer.TyperException):
             traceback.print_exc()
         code, exit_code, message, hint = described(error)
+        if not message:  # a group without a command has just shown its help
+            return 0
         write_error(message, hint=hint, code=code, as_json=as_json)
         return exit_code
 
@@ -81,8 +83,8 @@ def root(
 ) -> None:
     """Make a frozen video model do an action by showing it videos in which someone does.
 
-    Index a folder of videos, search it in words, and generate: the best clips that were found
-    show the model how the action goes.
+    Index a folder of videos, search it in words, and generate:
+    the best clips that were found show the model how the action goes.
 
     Examples:
       echoreel index ~/videos
