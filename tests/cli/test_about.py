@@ -1,0 +1,93 @@
+"""`doctor`, `show` and `config` as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECORD = {
+    "schema": "echoreel.generation/1",
+    "prompt": "a person doing a backflip",
+    "seed": 7,
+    "model": {"name": "echoreel-mini", "hashes": {"unet/model.safetensors": "ab" * 32}},
+    "references": [
+        {"path": "/clips/a.mp4", "start": 1.0, "end": 3.0, "score": 0.31, "source": "https://example.org/a", "licence": "CC0"},
+    ],
+    "timings": {"denoise": 12.3456},
+}
+
+
+def test_doctor_in_full(cli: Callable[..., Any]) -> None:
+    done = cli("doctor", "--json")
+    report = json.loads(done.out)
+    assert report["schema"] == "echoreel.doctor/1"
+    assert report["decoders"] == {"decord": "ok", "av": "ok", "h264": "ok"}
+    assert report["packages"]["torch"]
+    assert report["devices"][-1]["name"] == "cpu" and report["devices"][-1]["memory"] > 0
+    assert report["would_use"]["dtype"] in ("float32", "bfloat16", "float16")
+    assert done.code == (1 if report["problems"] else 0)
+
+
+def test_doctor_fast_names_what_is_missing(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHOREEL_MODEL", "echoreel-nowhere")
+    done = cli("doctor", "--fast", "-q")
+    assert done.code == 1
+    assert done.out == "the model echoreel-nowhere is not here; run: echoreel models pull echoreel-nowhere\n"
+
+
+def test_show_reads_the_file_beside_the_video(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    video = tmp_path / "out.mp4"
+    video.write_bytes(b"")
+    video.with_suffix(".json").write_text(json.dumps(RECORD))
+    for file in (video, video.with_suffix(".json")):
+        out = cli("show", file).out
+        assert "a person doing a backflip" in out
+        assert "/clips/a.mp4  1.00-3.00 s  score 0.310  source: https://example.org/a  licence: CC0" in out
+        assert "12.346" in out and "abababababab..." in out
+    assert json.loads(cli("show", video, "--json").out) == RECORD
+    assert cli("show", video, "-q").out == "/clips/a.mp4\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("missing.mp4", None, "there is no file"),
+        ("alone.mp4", "", "no alone.json beside it"),
+        ("bad.json", "{", "is not JSON"),
+        ("other.json", '{"schema": "something/1"}', "its schema is 'something/1'"),
+        ("list.json", "[]", "no record of a generation"),
+    ],
+)
+def test_show_says_what_is_wrong(name: str, text: str | None, words: str, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    done = cli("show", tmp_path / name)
+    assert done.code == 2 and words in done.err
+
+
+def test_config_show_says_where_values_come_from(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "echoreel.toml").write_text("k = 5\n")
+    monkeypatch.setenv("ECHOREEL_MODEL", "mine")
+    done = json.loads(cli("config", "show", "--json").out)
+    assert (done["settings"]["k"], done["origin"]["k"]) == (5, str(tmp_path / "echoreel.toml"))
+    assert (done["settings"]["model"], done["origin"]["model"]) == ("mine", "ECHOREEL_MODEL")
+    lines = cli("config", "show", "--origin").out.splitlines()
+    assert any(line.startswith("k = 5") and line.endswith("echoreel.toml") for line in lines)
+
+
+def test_config_show_is_a_config_file(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = cli("config", "show").out
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "echoreel.toml").write_text(text)
+    assert cli("config", "show").out == text
+
+
+def test_config_path(cli: Callable[..., Any], own_folders: Path) -> None:
+    first, second = cli("config", "path", "-q").out.splitlines()
+    assert first == str(own_folders / "xdg_config" / "echoreel" / "config.toml")
+    assert second.endswith("echoreel.toml")
