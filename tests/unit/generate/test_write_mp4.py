@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from echoreel_cli.generate.write import video_bytes, write_atomically
+from echoreel_index.errors import OutputExists
+
+Frames = np.ndarray[Any, Any]
+
+
+def moving_square(t: int = 8, h: int = 64, w: int = 48) -> Frames:
+    frames = np.full((t, h, w, 3), (40, 90, 200), np.uint8)
+    for number in range(t):
+        frames[number, 10:30, 2 + 3 * number : 18 + 3 * number] = (220, 40, 30)
+    return frames
+
+
+def decoded(content: bytes) -> tuple[Frames, Any]:
+    import av
+
+    with av.open(io.BytesIO(content)) as container:
+        stream = container.streams.video[0]
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
+        return frames, (stream.codec_context.name, stream.pix_fmt, float(stream.average_rate), dict(container.metadata))
+
+
+def test_what_is_read_back_is_what_was_written() -> None:
+    frames = moving_square()
+    back, (codec, pixels, fps, metadata) = decoded(video_bytes(frames, 8, tags={"title": "a square", "comment": "seed 7"}))
+    assert (codec, pixels, fps) == ("h264", "yuv420p", 8.0)
+    assert metadata["title"] == "a square" and metadata["comment"] == "seed 7"
+    assert back.shape == frames.shape
+    inside = (slice(None), slice(40, 60), slice(4, 44))
+    assert np.abs(back[inside].astype(int) - frames[inside].astype(int)).max() <= 4, "flat colours come back: the matrix is tagged"
+    assert np.abs(back.astype(int) - frames.astype(int)).mean() < 3
+
+
+def test_same_frames_give_the_same_bytes() -> None:
+    first = video_bytes(moving_square(), 8, tags={"title": "x"})
+    assert first == video_bytes(moving_square(), 8, tags={"title": "x"})
+    assert first != video_bytes(moving_square(), 8, tags={"title": "y"})
+
+
+def test_fractional_rates_and_odd_sizes_and_one_frame() -> None:
+    back, (_, _, fps, _) = decoded(video_bytes(moving_square(t=3, h=33, w=47), 29.97))
+    assert back.shape == (3, 34, 48, 3) and fps == pytest.approx(29.97, abs=0.01)
+    assert decoded(video_bytes(moving_square(t=1), 4))[0].shape[0] == 1
+
+
+def test_streamable_file_has_its_index_before_the_pictures() -> None:
+    content = video_bytes(moving_square(), 8, streamable=True)
+    assert content.index(b"moov") < content.index(b"moof") < content.index(b"mdat")
+    assert decoded(content)[0].shape[0] == 8
+
+
+@pytest.mark.parametrize("frames", [np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 8, 8), np.uint8)])
+def test_refuses_what_is_no_video(frames: Frames) -> None:
+    with pytest.raises(ValueError, match="frames must be"):
+        video_bytes(frames, 8)
+
+
+def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "out.bin"
+    write_atomically(target, b"one", force=False)
+    with pytest.raises(OutputExists) as caught:
+        write_atomically(target, b"two", force=False)
+    assert caught.value.hint is not None and "--force" in caught.value.hint
+    assert target.read_bytes() == b"one"
+    write_atomically(target, b"two", force=True)
+    assert target.read_bytes() == b"two"
+    assert list(target.parent.iterdir()) == [target], "no half-written file is left"
+    (tmp_path / "plain").write_bytes(b"")
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
