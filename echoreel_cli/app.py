@@ -18,7 +18,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,7 @@ from echoreel_index.errors import EchoreelError
 
 COMMANDS = ("index", "search", "gen", "models", "train", "eval", "demo", "doctor", "show", "config")
 MOVABLE = frozenset({"--json", "--quiet", "-q"})
+HELP_OPTIONS = ["-h", "--help"]
 DEBUG_HINT = "run again with --debug for the traceback"
 
 
@@ -63,8 +64,8 @@ def build() -> typer.Typer:
         name="echoreel",
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-        epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 nothing matches, 4 partly failed, 5 weights, 6 memory, 130 interrupted.",
+        context_settings={"help_option_names": HELP_OPTIONS},
+        epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 no match, 4 partly failed, 5 weights, 6 memory, 130 interrupted.",
     )
     app.callback(invoke_without_command=True)(root)
     for name in COMMANDS:
@@ -136,8 +137,19 @@ def described(error: BaseException) -> tuple[str, int, str, str | None]:
 def _invoke(args: list[str]) -> None:
     # Not app(...): typer would turn a broken pipe into exit code 1 before we see it.
     command = typer.main.get_command(build())
+    _name_no_type_of_flags(command)
     with command.make_context("echoreel", args) as context:
         command.invoke(context)
+
+
+def _name_no_type_of_flags(command: Any) -> None:
+    """Help says `--json`, not `--json <bool>`: typer shows the type of options that take no value."""
+    context = typer.Context(command, help_option_names=HELP_OPTIONS)
+    for option in (*command.params, command.get_help_option(context)):
+        if getattr(option, "is_flag", False) and option.metavar is None:
+            option.metavar = ""
+    for inner in getattr(command, "commands", {}).values():
+        _name_no_type_of_flags(inner)
 
 
 def _options(argv: Sequence[str]) -> list[str]:
