@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -89,9 +88,6 @@ def examined(settings: Settings, *, fast: bool) -> Report:
     packages = {name: _version(name) for name in PACKAGES}
     problems += [f"the package {name} is not installed; pip install echoreel again" for name, version in packages.items() if not version]
     found = [devices.cpu()] if fast else _devices(problems)
-    models = list(_models())
-    if settings.model not in [model["name"] for model in models] and not Path(settings.model).is_dir():
-        problems.append(f"the model {settings.model} is not here; run: echoreel models pull {settings.model}")
     return Report(
         echoreel=__version__,
         python=platform.python_version(),
@@ -104,7 +100,7 @@ def examined(settings: Settings, *, fast: bool) -> Report:
         decoders={} if fast else _decoders(problems),
         folders={"data": str(data_dir()), "cache": str(cache_dir()), "settings": str(user_file())},
         library=_library(settings.library),
-        models=models,
+        models=list(_models(settings.model, problems)),
         downloads=list(_downloads()),
         would_use=_would_use(settings, problems, fast=fast),
         problems=problems,
@@ -179,17 +175,17 @@ def _library(folder: Path) -> dict[str, object]:
         library.close()
 
 
-def _models() -> Iterator[dict[str, object]]:
-    """Every model folder, the bundled ones first."""
-    bundled = Path(__file__).parents[1] / "mini" / "weights"
-    for place, folder in (("bundled", bundled), ("pulled", data_dir() / "models")):
-        for index in sorted(folder.glob("*/model_index.json")):
-            size = sum(file.stat().st_size for file in index.parent.rglob("*") if file.is_file())
-            try:
-                name = json.loads(index.read_text(encoding="utf-8"))["name"]
-            except (ValueError, KeyError, TypeError):
-                name = index.parent.name
-            yield {"name": name, "place": place, "path": str(index.parent), "bytes": size}
+def _models(wanted: str, problems: list[str]) -> Iterator[dict[str, object]]:
+    """Every model on this machine, the bundled ones first; a problem if the wanted one is not among them."""
+    from echoreel_cli.models.names import find_model, installed
+
+    for model in installed():
+        place = "bundled" if model.bundled else "pulled"
+        yield {"name": model.name, "place": place, "path": str(model.folder), "bytes": model.size}
+    try:
+        find_model(wanted)
+    except EchoreelError as error:
+        problems.append(error.message + (f"; {error.hint}" if error.hint else ""))
 
 
 def _downloads() -> Iterator[dict[str, object]]:

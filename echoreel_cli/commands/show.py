@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from echoreel_cli.console import Console, JsonOption, QuietOption, emphasised
-from echoreel_index.errors import UsageError
 
-SCHEMA = "echoreel.generation/1"
+if TYPE_CHECKING:
+    from echoreel_cli.generate.provenance import Record
+    from echoreel_index.nouns import Reference
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +25,7 @@ def show(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say how a generated video was made: prompt, seed, model, references with their licences, timings.
+    """Say how a generated video was made: prompt, seed, model, references, timings.
 
     With -q only the paths of the references are printed.
 
@@ -33,77 +33,50 @@ def show(
       echoreel show backflip.mp4
       echoreel show backflip.mp4 --json | jq .references
     """
+    from echoreel_cli.generate.provenance import load
+    from echoreel_index.strict_json import to_json
+
     console = Console(json=as_json, quiet=quiet)
-    record = read_record(file)
+    record = load(file)
     if as_json:
-        console.json(record)
-    elif quiet:
-        for reference in _references(record):
-            console.result(str(reference.get("path", "")))
-    else:
-        for line in described(record):
-            console.result(line)
+        console.json(to_json(record))
+        return
+    for line in (reference.path for reference in record.references) if quiet else described(record):
+        console.result(line)
 
 
-def read_record(file: Path) -> Mapping[str, object]:
-    """The record of a video, from its own name or the name of the JSON file; UsageError says what is wrong with it."""
-    if not file.exists():
-        raise UsageError(f"there is no file {file}")
-    beside = file if file.suffix == ".json" else file.with_suffix(".json")
-    if not beside.is_file():
-        hint = "`echoreel gen` writes one with each video"
-        raise UsageError(f"nothing is known about {file}: there is no {beside.name} beside it", hint=hint)
-    try:
-        record = json.loads(beside.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UsageError(f"{beside} is not JSON: {error}") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        found = record.get("schema") if isinstance(record, dict) else None
-        raise UsageError(f"{beside} is no record of a generation: its schema is {found!r}, not {SCHEMA!r}")
-    return record
+def described(record: Record) -> Iterator[str]:
+    """The record for a person."""
+    yield _row("prompt", record.prompt)
+    yield _row("negative", record.negative or "-")
+    yield _row("seed", record.seed)
+    size = f"{record.width} x {record.height}"
+    yield _row("video", f"{record.frames} frames of {size} at {record.fps:g} a second, {record.video.bytes} bytes")
+    yield _row("steps", f"{record.steps}, guidance {record.guidance:g}, eta {record.eta:g}")
+    yield _row("model", f"{record.model.name} ({record.model.backbone}, adapter: {record.model.adapter or 'none'})")
+    yield _row("ran on", f"{record.device}, {record.dtype}, {record.threads} threads, offload {record.offload}")
+    yield _row("made", record.created)
+    yield _row("with", ", ".join(f"{name} {version}" for name, version in record.versions.items()))
+    if record.retrieval:
+        floor = "no score floor" if record.retrieval.min_score is None else f"score floor {record.retrieval.min_score:g}"
+        yield _row("library", f"{record.retrieval.library} (encoder {record.retrieval.encoder}, k {record.retrieval.k}, {floor})")
+    yield ""
+    yield emphasised("references") if record.references else "no references: the model alone"
+    for place, reference in enumerate(record.references, start=1):
+        yield f"  {place}  {_reference(reference)}"
+    yield ""
+    yield emphasised("seconds")
+    for name, seconds in record.timings.items():
+        yield f"  {name:<14}{seconds:9.3f}"
 
 
-def described(record: Mapping[str, object]) -> Iterator[str]:
-    """The record for a person: plain values first, then groups, then a line for each reference."""
-    for key, value in record.items():
-        if key != "schema" and not isinstance(value, (Mapping, list)):
-            yield f"{key:<12}{'-' if value is None else value}"
-    for key, value in record.items():
-        if isinstance(value, Mapping) and value:
-            yield ""
-            yield emphasised(key)
-            for name, part in value.items():
-                yield f"  {name:<22}{_brief(part)}"
-    for key, value in record.items():
-        if isinstance(value, list):
-            yield ""
-            yield emphasised(key) if value else f"{key}: none"
-            for place, part in enumerate(value, start=1):
-                yield f"  {place}  {_reference(part) if isinstance(part, Mapping) else part}"
+def _row(name: str, value: object) -> str:
+    return f"{name:<10}{value}"
 
 
-def _references(record: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
-    found = record.get("references")
-    return [part for part in found if isinstance(part, Mapping)] if isinstance(found, list) else []
-
-
-def _reference(part: Mapping[str, object]) -> str:
-    if "path" not in part:
-        return _brief(part)
-    words = [str(part["path"])]
-    if isinstance(start := part.get("start"), (int, float)) and isinstance(end := part.get("end"), (int, float)):
-        words.append(f"{start:.2f}-{end:.2f} s")
-    if isinstance(score := part.get("score"), (int, float)):
-        words.append(f"score {score:.3f}")
-    words += [f"{key}: {part[key]}" for key in ("caption", "source", "licence") if part.get(key)]
-    return "  ".join(words)
-
-
-def _brief(part: object) -> str:
-    """One value on one line; hashes are cut, a length in seconds gets three digits."""
-    if isinstance(part, float):
-        return f"{part:.3f}"
-    if isinstance(part, Mapping):
-        return ", ".join(f"{key} {_brief(value)}" for key, value in part.items())
-    text = "-" if part is None else str(part)
-    return f"{text[:12]}..." if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
+def _reference(reference: Reference) -> str:
+    words = [reference.path, f"{reference.start:.2f}-{reference.end:.2f} s"]
+    if reference.score is not None:
+        words.append(f"score {reference.score:.3f}")
+    named = (("caption", reference.caption), ("source", reference.source), ("licence", reference.licence))
+    return "  ".join([*words, *(f"{name}: {value}" for name, value in named if value)])

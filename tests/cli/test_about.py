@@ -12,13 +12,32 @@ import pytest
 RECORD = {
     "schema": "echoreel.generation/1",
     "prompt": "a person doing a backflip",
+    "negative": "",
     "seed": 7,
-    "model": {"name": "echoreel-mini", "hashes": {"unet/model.safetensors": "ab" * 32}},
+    "steps": 50,
+    "guidance": 12.0,
+    "eta": 1.0,
+    "width": 64,
+    "height": 48,
+    "frames": 8,
+    "fps": 8.0,
+    "device": "cpu",
+    "dtype": "float32",
+    "threads": 2,
+    "offload": "none",
+    "created": "2026-11-21T12:00:00+00:00",
+    "video": {"file": "out.mp4", "sha256": "cd" * 32, "bytes": 4321},
+    "model": {"name": "echoreel-mini", "backbone": "lvdm", "adapter": "prism", "hashes": {"unet/model.safetensors": "ab" * 32}},
+    "retrieval": {"library": "/lib", "encoder": "mini", "encoder_fingerprint": "ef" * 32, "k": 1, "min_score": None},
     "references": [
-        {"path": "/clips/a.mp4", "start": 1.0, "end": 3.0, "score": 0.31, "source": "https://example.org/a", "licence": "CC0"},
+        {
+            "path": "/clips/a.mp4", "start": 1.0, "end": 3.0, "caption": None, "score": 0.31, "clip_id": "a:1",
+            "source": "https://example.org/a", "licence": "CC0", "sha256": None,
+        },
     ],
+    "versions": {"echoreel": "0.1.0", "torch": "2.15.0"},
     "timings": {"denoise": 12.3456},
-}
+}  # fmt: skip
 
 
 def test_doctor_in_full(cli: Callable[..., Any]) -> None:
@@ -33,10 +52,10 @@ def test_doctor_in_full(cli: Callable[..., Any]) -> None:
 
 
 def test_doctor_fast_names_what_is_missing(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ECHOREEL_MODEL", "echoreel-nowhere")
+    monkeypatch.setenv("ECHOREEL_MODEL", "echoreel-lvdm")
     done = cli("doctor", "--fast", "-q")
     assert done.code == 1
-    assert done.out == "the model echoreel-nowhere is not here; run: echoreel models pull echoreel-nowhere\n"
+    assert done.out == "the model 'echoreel-lvdm' is not here; echoreel models pull echoreel-lvdm\n"
 
 
 def test_show_reads_the_file_beside_the_video(tmp_path: Path, cli: Callable[..., Any]) -> None:
@@ -47,7 +66,8 @@ def test_show_reads_the_file_beside_the_video(tmp_path: Path, cli: Callable[...,
         out = cli("show", file).out
         assert "a person doing a backflip" in out
         assert "/clips/a.mp4  1.00-3.00 s  score 0.310  source: https://example.org/a  licence: CC0" in out
-        assert "12.346" in out and "abababababab..." in out
+        assert "8 frames of 64 x 48 at 8 a second" in out and "12.346" in out
+        assert "/lib (encoder mini, k 1, no score floor)" in out
     assert json.loads(cli("show", video, "--json").out) == RECORD
     assert cli("show", video, "-q").out == "/clips/a.mp4\n"
 
@@ -55,9 +75,9 @@ def test_show_reads_the_file_beside_the_video(tmp_path: Path, cli: Callable[...,
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("missing.mp4", None, "there is no file"),
-        ("alone.mp4", "", "no alone.json beside it"),
-        ("bad.json", "{", "is not JSON"),
+        ("missing.mp4", None, "there is no"),
+        ("alone.mp4", "", "alone.json"),
+        ("bad.json", "{", "cannot read"),
         ("other.json", '{"schema": "something/1"}', "its schema is 'something/1'"),
         ("list.json", "[]", "no record of a generation"),
     ],
