@@ -22,6 +22,7 @@ import pickletools
 import re
 import sys
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,6 +228,8 @@ class InertUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Our stand-in for a name; called by the machine for every name in the file."""
+        # torch writes protocol 2, which names things as Python 2 did: `__builtin__.eval`.
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
         if full == "collections.OrderedDict":
             return OpenDict

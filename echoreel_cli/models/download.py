@@ -150,7 +150,7 @@ def _attempt(url: str, part: Path, *, expected: int | None, progress: Progress, 
             known = _describe(url, answer, start, hops.seen)
             if expected is not None and known.total is not None and known.total != expected:
                 _forget(part)
-                raise DownloadError(f"{url}: expected {expected} bytes, the file there has {known.total}", hint="use --from")
+                raise DownloadError(f"{url} has {known.total} bytes, expected {expected}", hint="another file lies there; use --from")
             _check_room(part, (known.total or expected or 0) - start)
             _sidecar(part).write_text(json.dumps(asdict(known)), encoding="utf-8")
             _receive(answer, part, start, known.total, progress)
@@ -162,7 +162,7 @@ def _attempt(url: str, part: Path, *, expected: int | None, progress: Progress, 
     except (http.client.HTTPException, OSError) as error:  # URLError is an OSError too
         reason = error.reason if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception) else error
         if isinstance(reason, (socket.gaierror, ssl.SSLCertVerificationError)):
-            raise DownloadError(f"{url} cannot be reached: {reason}", hint="is there a network? --from FILE takes a file of yours") from error
+            raise DownloadError(f"{url} cannot be reached: {reason}", hint="without a network use --from FILE") from error
         if isinstance(reason, OSError) and reason.errno in LOCAL:
             raise DownloadError(f"{part} cannot be written: {reason.strerror}") from error
         raise _Broken(f"the transfer broke off ({str(reason) or type(reason).__name__})") from error
