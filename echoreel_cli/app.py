@@ -18,10 +18,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
+from echoreel_cli.config import load
 from echoreel_cli.console import write_error
 from echoreel_index.errors import EchoreelError
 
@@ -100,6 +102,11 @@ def root(
         raise typer.Exit()
     if context.invoked_subcommand is None:
         print(context.get_help())
+        return
+    # The hub's code reads its variable once, when it is imported, so this comes before any command.
+    with suppress(EchoreelError):  # a bad settings file is for the command to report: --help works all the same
+        if load().offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def arranged(argv: Sequence[str]) -> tuple[list[str], bool]:

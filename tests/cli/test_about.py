@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,20 @@ def test_config_path(cli: Callable[..., Any], own_folders: Path) -> None:
     first, second = cli("config", "path", "-q").out.splitlines()
     assert first == str(own_folders / "xdg_config" / "echoreel" / "config.toml")
     assert second.endswith("echoreel.toml")
+
+
+def test_a_bad_settings_file_stops_commands_but_not_help(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "echoreel.toml").write_text("librray = 'x'\n")
+    assert cli("doctor", "--help").code == 0
+    done = cli("config", "show")
+    assert done.code == 2 and "did you mean 'library'" in done.err
+
+
+def test_offline_reaches_the_hub(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    cli("config", "show")
+    assert "HF_HUB_OFFLINE" not in os.environ
+    monkeypatch.setenv("ECHOREEL_OFFLINE", "1")
+    cli("config", "show")
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
