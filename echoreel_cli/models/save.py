@@ -103,9 +103,13 @@ def write_vae(folder: Path, vae: Any, state: Mapping[str, Tensor], *, dtype: tor
 
 
 def write_text_encoder(folder: Path, text_encoder: Any, state: Mapping[str, Tensor], *, dtype: torch.dtype | None) -> None:
-    """A transformers text model the way transformers writes it."""
+    """A transformers text model the way Stable Diffusion's folders have it: every name begins with `text_model.`.
+
+    Some versions of transformers have that prefix in their modules and some do not.
+    """
     text_encoder.config.save_pretrained(folder)
-    write_weights(folder / "model.safetensors", state, dtype=dtype)
+    named = {key if key.startswith("text_model.") else f"text_model.{key}": tensor for key, tensor in state.items()}
+    write_weights(folder / "model.safetensors", named, dtype=dtype)
 
 
 def write_weights(file: Path, state: Mapping[str, Tensor], *, dtype: torch.dtype | None) -> None:
