@@ -1,0 +1,201 @@
+"""The parent's side of the decode worker: time limits, restarts, and PyAV for what decord refuses.
+
+    with Decoder() as decoder:
+        timeline = decoder.timeline(path)
+        for frame, time in decoder.read(path, [0.5, 1.0], size=224): ...
+
+A worker that crashes or says nothing for longer than the limit is killed, the next request starts a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from echoreel_index.clips import Timeline
+from echoreel_index.errors import EchoreelError, VideoError
+from echoreel_index.readers import Frame, Probe, Size
+
+SLOWEST = 20e6
+"""Bytes a second: opening a file may mean reading it through, so the limit grows by size / SLOWEST seconds."""
+START_LIMIT = 120.0
+"""Seconds that a worker may need to start on a busy machine."""
+
+
+class _WorkerLost(Exception):
+    """The worker crashed or overran its time; the message says which."""
+
+
+class Decoder:
+    """One decode worker, started when it is first needed and restarted after every loss."""
+
+    def __init__(self, *, limit: float = 20.0, command: Sequence[str] | None = None) -> None:
+        """`limit`: seconds of silence allowed, per answer. `command`: what to run in place of the usual worker."""
+        self.limit = limit
+        self._command = list(command) if command is not None else [sys.executable, "-P", "-m", "echoreel_index.worker"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buffer = bytearray()
+        self._backends: list[str] = []
+        self._refused: tuple[str, str, str] | None = None  # path, backend, why: do not try that again for this path
+
+    def __enter__(self) -> Decoder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the worker."""
+        process, self._process = self._process, None
+        self._buffer.clear()
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def probe(self, path: str) -> Probe:
+        """What the container says. Raises VideoError."""
+        try:
+            self._send({"op": "probe", "path": path})
+            head, _ = self._receive(self._patience(path))
+        except _WorkerLost as lost:
+            raise VideoError(f"the decoder {lost}") from lost
+        return Probe(**head["probe"])
+
+    def timeline(self, path: str) -> Timeline:
+        """When the frames of the file are shown. Raises VideoError."""
+
+        def ask(backend: str) -> Timeline:
+            self._send({"op": "timeline", "path": path, "backend": backend})
+            head, body = self._receive(self._patience(path))
+            times = np.frombuffer(body, "<f8", head["times"]).astype(np.float64)
+            keys = np.frombuffer(body, "<i8", head["keys"], offset=8 * head["times"]).astype(np.int64)
+            return Timeline(times, keys, head["end"])
+
+        while True:
+            backend = self._backend(path)
+            try:
+                return ask(backend)
+            except (_WorkerLost, VideoError) as error:
+                self._refuse(path, backend, error)
+
+    def read(self, path: str, seconds: Sequence[float], *, size: Size = None) -> Iterator[tuple[Frame, float]]:
+        """For each of the ascending `seconds` the frame (h w c) shown then, and the second at which it starts.
+
+        What decord fails to give in the middle of a file is asked of PyAV. Raises VideoError.
+        """
+        given = 0
+        while given < len(seconds):
+            backend = self._backend(path)
+            try:
+                for answer in self._read_once(path, backend, seconds[given:], size):
+                    given += 1
+                    yield answer
+            except (_WorkerLost, VideoError) as error:
+                self._refuse(path, backend, error)
+
+    def _read_once(self, path: str, backend: str, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
+        self._send({"op": "read", "path": path, "backend": backend, "seconds": list(seconds), "size": size})
+        finished = False
+        try:
+            for _ in seconds:
+                head, body = self._receive(self._patience(path))
+                height, width = head["frame"]
+                yield np.frombuffer(body, np.uint8).reshape(height, width, 3), head["time"]
+            self._receive(self._patience(path))  # {"done": true}
+            finished = True
+        except VideoError:
+            finished = True
+            raise
+        finally:
+            if not finished:
+                self.close()  # answers to a request that nobody waits for must not meet the next one
+
+    def _backend(self, path: str) -> str:
+        if self._process is None:
+            self._start()
+        if self._refused is not None and self._refused[0] == path:
+            return self._backends[-1]
+        return self._backends[0]
+
+    def _refuse(self, path: str, backend: str, error: Exception) -> None:
+        """Go on to the next way of reading, or give the file up."""
+        why = f"the decoder {error}" if isinstance(error, _WorkerLost) else str(error)
+        if backend == self._backends[-1]:
+            self._refused = None
+            raise VideoError(why) from error
+        self._refused = (path, backend, why)
+
+    def _patience(self, path: str) -> float:
+        try:
+            return self.limit + min(280.0, os.path.getsize(path) / SLOWEST)
+        except OSError:
+            return self.limit
+
+    def _start(self) -> None:
+        package = str(Path(__file__).resolve().parent.parent)
+        known = os.environ.get("PYTHONPATH")
+        environment = {**os.environ, "PYTHONPATH": package if not known else os.pathsep.join((package, known))}
+        self._buffer.clear()
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, bufsize=0
+        )
+        try:
+            head, _ = self._receive(START_LIMIT)
+        except _WorkerLost as lost:
+            raise EchoreelError(f"the decode worker {lost} while starting", hint="run `echoreel doctor`") from lost
+        self._backends = list(head["backends"])
+
+    def _send(self, request: dict[str, Any]) -> None:
+        if self._process is None:
+            self._start()
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            self.close()
+            raise _WorkerLost("crashed") from error
+
+    def _receive(self, limit: float) -> tuple[dict[str, Any], bytes]:
+        """One answer. Raises VideoError for an answer that says so, _WorkerLost after a crash or `limit` seconds."""
+        deadline = time.monotonic() + limit
+        while (line_end := self._buffer.find(b"\n")) < 0:
+            self._fill(deadline, limit)
+        head: dict[str, Any] = json.loads(self._buffer[:line_end])
+        total = line_end + 1 + head["bytes"]
+        while len(self._buffer) < total:
+            self._fill(deadline, limit)
+        body = bytes(self._buffer[line_end + 1 : total])
+        del self._buffer[:total]
+        if "error" in head:
+            raise VideoError(head["error"])
+        return head, body
+
+    def _fill(self, deadline: float, limit: float) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+        if not ready:
+            self.close()
+            raise _WorkerLost(f"gave no answer for {limit:.0f} s")
+        chunk = os.read(pipe, 1 << 20)
+        if not chunk:
+            status = self._process.wait()
+            self.close()
+            raise _WorkerLost(f"crashed (exit status {status})")
+        self._buffer += chunk

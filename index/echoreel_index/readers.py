@@ -1,0 +1,252 @@
+"""Two ways to read frames, behind one small interface: decord2, and PyAV for what decord refuses.
+
+Both see the same clock (zero is the first frame that is shown), turn frames as the file's rotation says, and read in
+one pass: targets come in ascending order and a reader only ever jumps forward to a keyframe.
+This module runs inside the decode worker; `av` and `decord` are imported where they are used.
+
+    frame: (h w c) uint8 RGB
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel_index.clips import Timeline
+from echoreel_index.errors import VideoError
+
+Frame = NDArray[np.uint8]
+Size = tuple[int, int] | int | None
+"""(h w): exactly so, aspect not kept. int: the short side, aspect kept, never enlarged. None: as in the file."""
+
+JUMP = 1.0
+"""Seconds: PyAV jumps to a later keyframe only over a gap longer than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a container says about its first video stream."""
+
+    duration: float
+    """Seconds; 0 if the container does not say."""
+    fps: float
+    """Average frames a second; 0 if unknown."""
+    frames: int
+    """0 if the container does not say."""
+    width: int
+    height: int
+    """Both as shown, that is after rotation."""
+    codec: str
+    rotation: int
+    """Degrees that a player turns the picture, counter-clockwise: 0, 90, 180 or 270."""
+
+
+class Reader(Protocol):
+    """One open video."""
+
+    timeline: Timeline
+
+    def read(self, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
+        """For each of the ascending `seconds` the frame shown then, and when that frame starts.
+
+        Moments past the end give the last frame. Raises VideoError when no frame can be decoded.
+        """
+        ...
+
+
+def target_size(height: int, width: int, size: Size) -> tuple[int, int]:
+    """The size (h w) that a frame of `height` by `width` is scaled to."""
+    if size is None:
+        return height, width
+    if isinstance(size, tuple):
+        return size
+    scale = min(1.0, size / min(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(frame: Frame, size: Size) -> Frame:
+    """Bicubic with anti-aliasing by swscale, one and the same for both readers."""
+    import av
+
+    height, width = target_size(frame.shape[0], frame.shape[1], size)
+    if (height, width) == frame.shape[:2]:
+        return frame
+    shrunk = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    return shrunk.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray(format="rgb24")
+
+
+class DecordReader:
+    """Frames by decord2. Refuses files whose clock it does not understand, so that PyAV gets them."""
+
+    def __init__(self, path: str) -> None:
+        import decord
+
+        try:
+            self._video: Any = decord.VideoReader(path, num_threads=2)
+            shown = np.asarray(self._video.get_frame_timestamp(list(range(len(self._video)))), dtype=np.float64)
+            keys = np.asarray(self._video.get_key_indices(), dtype=np.int64)
+        except Exception as error:  # decord raises RuntimeError, DECORDError, AssertionError and IndexError alike
+            raise VideoError(f"decord: {_last_line(error)}") from error
+        times = shown[:, 0]
+        if len(times) == 0 or not np.isfinite(shown).all() or times[0] < 0 or (np.diff(times) <= 0).any():
+            raise VideoError("decord: the frames are not in order of time")
+        self.timeline = Timeline(times - times[0], keys, _end(times - times[0], float(shown[-1, 1] - times[0])))
+
+    def read(self, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
+        held: tuple[int, Frame] | None = None
+        for second in seconds:
+            index = self.timeline.index_at(second)
+            if held is None or held[0] != index:
+                try:
+                    frame = self._video.get_batch([index]).asnumpy()[0]
+                except Exception as error:
+                    raise VideoError(f"decord: {_last_line(error)}") from error
+                held = (index, resize(frame, size))
+            yield held[1], float(self.timeline.times[index])
+
+
+class PyavReader:
+    """Frames by PyAV: one pass, forgiving damaged packets."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with _opened(path) as container:
+            stream = _video_stream(container)
+            self._unit = float(stream.time_base) if stream.time_base else 1e-3
+            self._step = float(1 / stream.average_rate) if stream.average_rate else 0.04
+            stamps = [(p.pts if p.pts is not None else p.dts, p.is_keyframe) for p in container.demux(stream) if p.size]
+            known = sorted((pts, key) for pts, key in stamps if pts is not None)
+            if not known and not stamps:
+                raise VideoError("there are no frames in it")
+            first = stream.start_time if stream.start_time is not None else (known[0][0] if known else 0)
+        self._zero = first * self._unit
+        self._countable = len(known) < len(stamps)  # some packets have no time: count frames instead
+        if self._countable:
+            times, keys = np.arange(len(stamps)) * self._step, np.array([i for i, s in enumerate(stamps) if s[1]], dtype=np.int64)
+        else:
+            shown = [(pts, key) for pts, key in known if pts >= first] or known
+            times = np.array([pts * self._unit - self._zero for pts, _ in shown])
+            keys = np.array([i for i, (_, key) in enumerate(shown) if key], dtype=np.int64)
+        self.timeline = Timeline(times, keys, _end(times, float(times[-1]) + self._step))
+
+    def read(self, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
+        previous: tuple[Any, float] | None = None
+        held: tuple[float, Frame] | None = None
+        turn = 0
+        scaled = size
+
+        def shown() -> tuple[Frame, float]:
+            nonlocal held, scaled
+            assert previous is not None
+            if held is None or held[0] != previous[1]:
+                held = (previous[1], _pixels(previous[0], scaled))
+                scaled = (held[1].shape[0], held[1].shape[1])  # a stream may change its size half-way; what we give may not
+            return held[1], held[0]
+
+        indices = [self.timeline.index_at(second) for second in seconds]
+        only_keys = set(indices) <= set(self.timeline.keys.tolist())
+        for frame, time in self._frames(indices, lambda: turn, only_keys):
+            while turn < len(seconds) and previous is not None and time > seconds[turn] + 1e-3:
+                yield shown()
+                turn += 1
+            if turn == len(seconds):
+                return
+            previous = (frame, time)
+        if previous is None:
+            raise VideoError("no frame of it can be decoded")
+        for _ in range(turn, len(seconds)):
+            yield shown()
+
+    def _frames(self, indices: Sequence[int], turn: Callable[[], int], only_keys: bool) -> Iterator[tuple[Any, float]]:
+        """Decoded frames with their times, jumping forward to the keyframe of the next target where that saves work."""
+        times, keys = self.timeline.times, self.timeline.keys
+        with _opened(self._path) as container:
+            stream = _video_stream(container)
+            stream.thread_type = "AUTO"
+            if only_keys:
+                stream.codec_context.skip_frame = "NONKEY"
+            now, count, jumped = 0.0, 0, -1
+            packets = container.demux(stream)
+            while True:
+                wanted = indices[min(turn(), len(indices) - 1)]
+                at = int(np.searchsorted(keys, wanted, side="right")) - 1
+                if not self._countable and at > 0 and at != jumped and times[keys[at]] > now + JUMP:
+                    jumped = at
+                    container.seek(int((times[keys[at]] + self._zero) / self._unit), stream=stream, backward=True)
+                    packets = container.demux(stream)
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                try:
+                    frames = packet.decode()
+                except Exception:  # a damaged packet; what follows the next keyframe may be whole
+                    continue
+                for frame in frames:
+                    if self._countable or frame.pts is None:
+                        now = count * self._step
+                    else:
+                        now = frame.pts * self._unit - self._zero
+                    count += 1
+                    if now > -1e-3:
+                        yield frame, now
+
+
+def probe_file(path: str) -> Probe:
+    """What the container at `path` says. Raises VideoError when it cannot be opened or holds no video."""
+    with _opened(path) as container:
+        stream = _video_stream(container)
+        duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else (container.duration or 0) / 1e6
+        fps = float(stream.average_rate) if stream.average_rate else 0.0
+        frames, width, height = stream.frames, stream.width, stream.height
+        codec, rotation = stream.codec_context.name, 0
+        try:
+            rotation = int(next(container.decode(stream)).rotation) % 360
+        except Exception:  # damaged from its first frame on: the container's word must do
+            rotation = 0
+    if rotation in (90, 270):
+        width, height = height, width
+    return Probe(duration, fps, frames, width, height, codec, rotation)
+
+
+def _opened(path: str) -> Any:
+    import av
+
+    try:
+        return av.open(path, metadata_errors="ignore")
+    except (OSError, ValueError) as error:
+        log = getattr(error, "log", None)  # (level, place, words) of FFmpeg's own last message, which says most
+        words = log[2].strip() if log else getattr(error, "strerror", None) or _last_line(error)
+        raise VideoError(f"cannot be opened as a video: {words}") from error
+
+
+def _video_stream(container: Any) -> Any:
+    """The first video stream that is more than a cover picture."""
+    import av
+
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise VideoError("there is no video in it")
+
+
+def _pixels(frame: Any, size: Size) -> Frame:
+    """A decoded PyAV frame -> RGB, turned upright, scaled."""
+    image = frame.to_ndarray(format="rgb24")
+    return resize(np.ascontiguousarray(np.rot90(image, k=round(frame.rotation / 90) % 4)), size)
+
+
+def _end(times: NDArray[np.float64], claimed: float) -> float:
+    """When the last frame stops: as claimed, or one usual step after it where the claim is absurd."""
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.04
+    last = float(times[-1])
+    return claimed if last < claimed <= last + max(1.0, 4 * step) else last + max(step, 1e-3)
+
+
+def _last_line(error: BaseException) -> str:
+    """One line a person can read, out of a native library's backtrace."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
