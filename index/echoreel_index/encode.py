@@ -59,7 +59,9 @@ class Encoder(Protocol):
 class OpenClipEncoder:
     """Any model that open_clip can build."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, *, device: str, dtype: Literal["float32", "bfloat16"], batch: int = 32) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, name: str, *, device: str, dtype: Literal["float32", "bfloat16"], batch: int = 32
+    ) -> None:
         """`model` holds float32 weights; it is moved to `device` and cast to `dtype` here."""
         import torch
 

@@ -76,7 +76,8 @@ def resize(frame: Frame, size: Size) -> Frame:
     if (height, width) == frame.shape[:2]:
         return frame
     shrunk = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-    return shrunk.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray(format="rgb24")
+    pixels: Frame = shrunk.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray(format="rgb24")
+    return pixels
 
 
 class DecordReader:
@@ -91,6 +92,7 @@ class DecordReader:
             keys = np.asarray(self._video.get_key_indices(), dtype=np.int64)
         except Exception as error:  # decord raises RuntimeError, DECORDError, AssertionError and IndexError alike
             raise VideoError(f"decord: {_last_line(error)}") from error
+        shown = shown.round(6)  # decord keeps seconds in single precision
         times = shown[:, 0]
         if len(times) == 0 or not np.isfinite(shown).all() or times[0] < 0 or (np.diff(times) <= 0).any():
             raise VideoError("decord: the frames are not in order of time")
@@ -126,10 +128,11 @@ class PyavReader:
         self._zero = first * self._unit
         self._countable = len(known) < len(stamps)  # some packets have no time: count frames instead
         if self._countable:
-            times, keys = np.arange(len(stamps)) * self._step, np.array([i for i, s in enumerate(stamps) if s[1]], dtype=np.int64)
+            times = np.arange(len(stamps), dtype=np.float64) * self._step
+            keys = np.array([i for i, (_, key) in enumerate(stamps) if key], dtype=np.int64)
         else:
             shown = [(pts, key) for pts, key in known if pts >= first] or known
-            times = np.array([pts * self._unit - self._zero for pts, _ in shown])
+            times = np.array([pts * self._unit - self._zero for pts, _ in shown], dtype=np.float64).round(6)
             keys = np.array([i for i, (_, key) in enumerate(shown) if key], dtype=np.int64)
         self.timeline = Timeline(times, keys, _end(times, float(times[-1]) + self._step))
 
@@ -147,9 +150,12 @@ class PyavReader:
                 scaled = (held[1].shape[0], held[1].shape[1])  # a stream may change its size half-way; what we give may not
             return held[1], held[0]
 
+        def at() -> int:
+            return turn
+
         indices = [self.timeline.index_at(second) for second in seconds]
         only_keys = set(indices) <= set(self.timeline.keys.tolist())
-        for frame, time in self._frames(indices, lambda: turn, only_keys):
+        for frame, time in self._frames(indices, at, only_keys):
             while turn < len(seconds) and previous is not None and time > seconds[turn] + 1e-3:
                 yield shown()
                 turn += 1

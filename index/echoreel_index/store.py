@@ -13,7 +13,6 @@ used twice.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
@@ -30,6 +29,7 @@ from echoreel_index.captions import Words
 from echoreel_index.errors import LibraryError
 from echoreel_index.files import FileStamp
 from echoreel_index.nouns import Clip, EncoderCard
+from echoreel_index.vectors import VectorFile
 
 DATABASE = "library.sqlite"
 VECTORS = "vectors.faiss"
@@ -85,8 +85,7 @@ class Store:
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, card: EncoderCard) -> None:
         self.folder, self.card, self._db = folder, card, connection
-        self._index: Any = None
-        self._index_at = -1
+        self._vectors = VectorFile(folder / VECTORS, card.width)
 
     @classmethod
     def exists(cls, folder: Path) -> bool:
@@ -121,7 +120,6 @@ class Store:
     def close(self) -> None:
         """Let go of the database."""
         self._db.close()
-        self._index = None
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -227,11 +225,7 @@ class Store:
 
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
         """The k windows whose vectors are closest to `vector` (d): (row, cosine), best first."""
-        index = self._current_index()
-        if index.ntotal == 0:
-            return []
-        scores, rows = index.search(np.ascontiguousarray(vector[None], np.float32), min(k, index.ntotal))
-        return [(int(row), float(score)) for row, score in zip(rows[0], scores[0], strict=True) if row >= 0]
+        return self._fresh().nearest(vector, k)
 
     def clips(self, rows: Sequence[int]) -> dict[int, list[Clip]]:
         """Row -> the window as a clip, once for each file that holds it, ordered by path."""
@@ -252,62 +246,23 @@ class Store:
 
     def write_vectors(self) -> None:
         """Bring the FAISS file up to date; the caller holds the right to write."""
-        import faiss
-
         generation = self._generation()
-        index = self._current_index()
-        if self.meta("faiss_generation") == str(generation) and (self.folder / VECTORS).exists():
+        vectors = self._fresh()
+        if self.meta("faiss_generation") == str(generation) and vectors.intact:
             return
-        temporary = self.folder / f"{VECTORS}.new"
-        faiss.write_index(index, str(temporary))
-        with temporary.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.folder / VECTORS)
+        values = [("faiss_sha256", vectors.write()), ("faiss_generation", str(generation))]
         with _transaction(self._db) as db:
-            values = [("faiss_sha256", digest), ("faiss_generation", str(generation))]
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
 
-    def _current_index(self) -> Any:
-        """The FAISS index of what is committed now."""
+    def _fresh(self) -> VectorFile:
+        """The vectors of what is committed now, ready to be searched."""
         generation = self._generation()
-        if self._index is None:
-            self._index = self._load() or self._empty()
-        if self._index_at != generation:
-            self._catch_up(self._index)
-            self._index_at = generation
-        return self._index
-
-    def _load(self) -> Any:
-        """The FAISS file, or None unless it is the very one that SQLite knows."""
-        import faiss
-
-        path, expected = self.folder / VECTORS, self.meta("faiss_sha256")
-        try:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    return None
-            return faiss.read_index(str(path))
-        except (OSError, RuntimeError):
-            return None
-
-    def _empty(self) -> Any:
-        import faiss
-
-        return faiss.IndexIDMap2(faiss.IndexFlatIP(self.card.width))
-
-    def _catch_up(self, index: Any) -> None:
-        """Remove the rows that are gone, add those that are new."""
-        import faiss
-
-        held = np.sort(faiss.vector_to_array(index.id_map)).astype(np.int64)
-        rows = np.array([r[0] for r in self._all("SELECT row FROM windows ORDER BY row")], dtype=np.int64)
-        gone = np.setdiff1d(held, rows, assume_unique=True)
-        if len(gone):
-            index.remove_ids(gone)
-        last = int(held[-1]) if len(held) else -1
-        for some, vectors in self._vectors_after(last):
-            index.add_with_ids(vectors, np.array(some, dtype=np.int64))
+        if self._vectors.generation != generation:
+            self._vectors.load(self.meta("faiss_sha256") or "")
+            rows = np.array([r[0] for r in self._all("SELECT row FROM windows ORDER BY row")], dtype=np.int64)
+            self._vectors.catch_up(rows, self._vectors_after)
+            self._vectors.generation = generation
+        return self._vectors
 
     def _vectors_after(self, row: int) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         while rows := self._all("SELECT row, vector FROM windows WHERE row > ? ORDER BY row LIMIT ?", (row, CHUNK)):
@@ -368,11 +323,11 @@ def _read_card(folder: Path) -> EncoderCard | None:
     except sqlite3.DatabaseError as error:
         raise _damaged(folder, error) from error
     if meta.get("format") != FORMAT:
-        raise LibraryError(f"the library in {folder} has the form {meta.get('format')!r}, not {FORMAT!r}", hint="use the version that made it")
+        message = f"the library in {folder} has the form {meta.get('format')!r}, not {FORMAT!r}"
+        raise LibraryError(message, hint="use the version that made it")
     return EncoderCard(**json.loads(meta["card"]))
 
 
 def _damaged(folder: Path, error: Exception) -> LibraryError:
-    return LibraryError(
-        f"the library in {folder} cannot be read: {error}", hint="if its file is damaged, delete the folder and index again; videos are not touched"
-    )
+    hint = "if its file is damaged, delete the folder and index again; videos are not touched"
+    return LibraryError(f"the library in {folder} cannot be read: {error}", hint=hint)

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import types
 from collections.abc import Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from echoreel_index.errors import UsageError
 
@@ -63,6 +63,10 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
         if value is None and len(options) < len(get_args(hint)):
             return None
         return _first_that_fits(options, value, what)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise UsageError(f"{what}: {value!r} is none of {', '.join(map(repr, get_args(hint)))}")
+        return value
     if origin is tuple:
         return _convert_tuple(get_args(hint), value, what)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):

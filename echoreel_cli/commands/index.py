@@ -1,0 +1,218 @@
+"""`echoreel index`: folders of videos -> a library that can be searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from echoreel_cli.config import load
+from echoreel_cli.console import Console, JsonOption, QuietOption
+from echoreel_cli.devices import pick_device
+from echoreel_index.errors import EchoreelError, EncoderMismatch, PartialFailure, UsageError
+
+if TYPE_CHECKING:
+    from echoreel_index.clips import WindowSettings
+    from echoreel_index.files import Changes
+    from echoreel_index.library import IndexEvent, IndexReport, Library
+
+SCHEMA = "echoreel.index/1"
+PLAN_SCHEMA = "echoreel.index-plan/1"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `index`."""
+    app.command("index")(index)
+
+
+def index(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="Files and folders; none: all of before.")] = None,
+    library: Annotated[Path | None, typer.Option(help="Folder of the library.  [default: echoreel/library in the data folder]")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="mini, an open_clip MODEL or MODEL/WEIGHTS, hf-hub:ORG/REPO, or a folder.  [default: the library's own]")
+    ] = None,
+    window: Annotated[float | None, typer.Option(help="Length of a window in seconds.  [default: 2, or as before]")] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds from one window's start to the next.  [default: 1]")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames looked at in each window.  [default: 4]")] = None,
+    keyframes: Annotated[
+        bool | None, typer.Option("--keyframes/--every-frame", help="Decode keyframes only: quick on long files, coarser in time.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try files again that could not be read before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be read, and read nothing.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make videos findable: look at every few seconds of each file and remember what is seen.
+
+    Run it again at any time: only new and changed files are read, and files that are gone are no longer found.
+    A file that cannot be read is named on stderr, remembered, and stops nothing (exit 4; 1 if no file could be read).
+
+    Examples:
+      echoreel index ~/videos
+      echoreel index ~/videos --encoder mini --library ./library
+      echoreel index                      # everything that was indexed before
+      echoreel index ~/videos --dry-run
+    """
+    from contextlib import closing
+
+    from echoreel_cli.models.encoders import open_encoder, spelled
+    from echoreel_index.library import Library
+    from echoreel_index.store import Store
+
+    console = Console(json=as_json, quiet=quiet)
+    settings = load()
+    folder = library.expanduser() if library is not None else settings.library
+    if not Store.exists(folder):
+        _refuse_nothing(paths)
+        cut, name = cut_as(None, window, stride, frames, keyframes), spelled(encoder or settings.encoder)
+        changes = _first_plan(folder, paths or [])
+    else:
+        with closing(Library.open(folder)) as known:
+            same_name(known, encoder)
+            cut, name = cut_as(known.settings, window, stride, frames, keyframes), encoder or known.card.name
+            changes = known.plan(paths or [], settings=cut, retry=retry)
+    if dry_run:
+        _say_plan(console, changes, folder, name)
+        return
+    # Loading an encoder takes seconds; a library in which nothing has changed does without.
+    needed = bool(changes.to_read) or not Store.exists(folder)
+    eye = open_encoder(name, device=pick_device(device or settings.device)) if needed else None
+    with closing(Library.create_or_open(folder, eye)) as opened:
+        report = _update(console, opened, paths or [], cut, retry, len(changes.to_read))
+        _say_report(console, report, opened)
+
+
+def cut_as(
+    before: WindowSettings | None, window: float | None, stride: float | None, frames: int | None, keyframes: bool | None
+) -> WindowSettings:
+    """How to cut: as asked, else as the library was cut `before`, else the usual way."""
+    from echoreel_index.clips import WindowSettings
+
+    usual = before or WindowSettings()
+    length = usual.length if window is None else window
+    return WindowSettings(
+        length=length,
+        stride=min(usual.stride, length) if stride is None else stride,
+        frames=usual.frames if frames is None else frames,
+        policy=usual.policy if keyframes is None else "keyframes" if keyframes else "exact",
+    )
+
+
+def _refuse_nothing(paths: list[Path] | None) -> None:
+    if not paths:
+        raise UsageError("nothing was indexed in this library yet", hint="say which folder: echoreel index FOLDER")
+
+
+def _first_plan(folder: Path, paths: list[Path]) -> Changes:
+    from echoreel_index.files import absolute, compare, walk
+
+    found = list(walk(paths, skip=folder))
+    return compare(found, roots=[absolute(path) for path in paths], good={}, bad={})
+
+
+def same_name(library: Library, asked: str | None) -> None:
+    """Refuse another encoder before its weights are fetched; where a name is a folder, the weights decide later."""
+    from echoreel_cli.models.encoders import spelled
+
+    mine = library.card.name
+    if asked is None or "/" in (spelled(asked)[:1], mine[:1]):
+        return
+    if spelled(asked) == mine or (asked.partition("/")[0] == mine.partition("/")[0] and not asked.startswith("hf-hub:")):
+        return  # the same, or the same model with its weights spelled out
+    raise EncoderMismatch(
+        f"the library in {library.folder} was made by encoder {mine}, not by {asked}",
+        hint=f"leave --encoder out or say --encoder {mine}; for another encoder make another library with --library",
+    )
+
+
+def _update(console: Console, library: Library, paths: list[Path], cut: WindowSettings, retry: bool, total: int) -> IndexReport:
+    with console.progress(total=total, description="indexing") as bar:
+
+        def draw(event: IndexEvent) -> None:
+            if event.kind == "start":
+                bar.advance(0, description=_short(Path(event.path).name))
+                return
+            bar.advance(1)
+            if event.kind == "bad":
+                console.warn(f"{event.path}: {event.message}")
+
+        return library.update(paths, settings=cut, progress=draw, retry=retry)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 30 else f"{name[:14]}...{name[-13:]}"
+
+
+def _say_plan(console: Console, changes: Changes, folder: Path, encoder: str) -> None:
+    size = sum(file.stamp.size for file in changes.to_read)
+    if console.as_json:
+        console.json(
+            {
+                "schema": PLAN_SCHEMA,
+                "library": str(folder.absolute()),
+                "encoder": encoder,
+                "new": [file.path for file in changes.new],
+                "changed": [file.path for file in changes.changed],
+                "removed": list(changes.gone),
+                "unchanged": len(changes.same),
+                "known_bad": [file.path for file in changes.known_bad],
+                "bytes": size,
+            }
+        )
+        return
+    for word, names in (("read", [file.path for file in changes.to_read]), ("forget", changes.gone)):
+        for name in names:
+            console.result(name if console.quiet else f"{word:<7} {name}")
+    console.note(
+        f"would read {len(changes.to_read)} files ({size / 1e6:.1f} MB) with encoder {encoder}, forget {len(changes.gone)},"
+        f" leave {len(changes.same)} as they are"
+    )
+
+
+def _say_report(console: Console, report: IndexReport, library: Library) -> None:
+    if console.as_json:
+        console.json(
+            {
+                "schema": SCHEMA,
+                "library": str(library.folder.absolute()),
+                "encoder": library.card.name,
+                "new": report.new,
+                "changed": report.changed,
+                "moved": report.moved,
+                "copies": report.copies,
+                "unchanged": report.unchanged,
+                "removed": report.removed,
+                "bad": [{"path": bad.path, "message": bad.message} for bad in report.bad],
+                "known_bad": report.known_bad,
+                "missing_roots": list(report.missing_roots),
+                "frames": report.frames,
+                "windows": report.windows,
+                "seconds": round(report.seconds, 3),
+            }
+        )
+    elif console.quiet:
+        console.result(str(library.folder.absolute()))
+    else:
+        counted = (
+            (report.new, "new"), (report.changed, "changed"), (report.moved, "moved"), (report.copies, "copies"),
+            (report.unchanged, "unchanged"), (report.removed, "removed"), (len(report.bad), "unreadable"),
+        )  # fmt: skip
+        words = ", ".join(f"{number} {word}" for number, word in counted if number) or "no videos found"
+        console.result(f"{words}; {report.windows} windows in {library.folder} ({report.seconds:.1f} s)")
+    _say_trouble(console, report)
+
+
+def _say_trouble(console: Console, report: IndexReport) -> None:
+    """What a user must know besides; raises for files that failed this time, which scripts must see."""
+    for root in report.missing_roots:
+        console.warn(f"{root} is not there now; its files are kept in the library but not found")
+    if report.known_bad:
+        console.note(f"{report.known_bad} files that could not be read before were left out; --retry tries them again")
+    if report.bad:
+        tried = report.taken + len(report.bad)
+        message = f"{len(report.bad)} of {tried} files could not be read"
+        if report.taken or report.unchanged:
+            raise PartialFailure(message, hint="they are named above; they are tried again when they change, or with --retry")
+        raise EchoreelError(message, hint="they are named above; see what they are with ffprobe")
