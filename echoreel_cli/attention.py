@@ -45,6 +45,17 @@ class Projections(nn.Module):
         return x.unflatten(-1, (self.heads, -1))
 
 
+def dot_product_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention (... n e), (... s e), (... s e) -> (... n e).
+
+    Few keys on a CPU go through plain matrix products: the fused kernel's backward is 5 to 10 times slower there.
+    """
+    if q.device.type == "cpu" and k.shape[-2] <= 128:
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        return logits.float().softmax(dim=-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
 class SpatialAttention(Projections):
     """Every position of a frame looks at every position of the same frame; no position information."""
 
@@ -52,7 +63,7 @@ class SpatialAttention(Projections):
         """(b t n d) -> (b t n d)."""
         frames = x.flatten(0, 1)
         q, k, v = (self.split(project(frames)).transpose(1, 2) for project in (self.to_q, self.to_k, self.to_v))
-        out = F.scaled_dot_product_attention(q, k, v)
+        out = dot_product_attention(q, k, v)
         result: Tensor = self.to_out(out.transpose(1, 2).flatten(2)).view(x.shape)
         return result
 
@@ -67,7 +78,7 @@ class TextAttention(Projections):
     def forward(self, x: Tensor, words: KeysValues) -> Tensor:
         """(b t n d) and the words' (b a l e) twice -> (b t n d)."""
         q = self.split(self.to_q(x.flatten(1, 2))).transpose(1, 2)  # all frames of a sample share its words: nothing is repeated
-        out = F.scaled_dot_product_attention(q, words[0], words[1])
+        out = dot_product_attention(q, words[0], words[1])
         result: Tensor = self.to_out(out.transpose(1, 2).flatten(2)).view(x.shape)
         return result
 
