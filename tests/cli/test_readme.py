@@ -68,3 +68,11 @@ def test_files_to_read_first_are_there() -> None:
     named = re.findall(r"^\d\. `([^`]+)`", TEXT, re.MULTILINE)
     assert len(named) == 5
     assert not [name for name in named if not (ROOT / name).is_file()]
+
+
+def test_every_schema_is_documented() -> None:
+    sources = [file.read_text(encoding="utf-8") for part in ("echoreel_cli", "index") for file in sorted((ROOT / part).rglob("*.py"))]
+    named = {name for source in sources for name in re.findall(r'"echoreel\.([a-z-]+)/1"', source)}
+    short = set(re.findall(r"`(?:echoreel\.)?([a-z-]+)/1`", TEXT))
+    assert {"hit", "generation", "doctor", "error"} <= named
+    assert not [name for name in named if name not in short and name.removeprefix("model") not in short]
