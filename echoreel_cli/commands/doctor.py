@@ -88,6 +88,7 @@ def examined(settings: Settings, *, fast: bool) -> Report:
     packages = {name: _version(name) for name in PACKAGES}
     problems += [f"the package {name} is not installed; pip install echoreel again" for name, version in packages.items() if not version]
     found = [devices.cpu()] if fast else _devices(problems)
+    library = _library(settings.library)
     return Report(
         echoreel=__version__,
         python=platform.python_version(),
@@ -99,10 +100,10 @@ def examined(settings: Settings, *, fast: bool) -> Report:
         disk_free=shutil.disk_usage(_existing(data_dir())).free,
         decoders={} if fast else _decoders(problems),
         folders={"data": str(data_dir()), "cache": str(cache_dir()), "settings": str(user_file())},
-        library=_library(settings.library),
+        library=library,
         models=list(_models(settings.model, problems)),
         downloads=list(_downloads()),
-        would_use=_would_use(settings, problems, fast=fast),
+        would_use={**_would_use(settings, problems, fast=fast), "encoder": library["encoder"] or settings.encoder},
         problems=problems,
     )
 

@@ -132,3 +132,9 @@ def test_offline_reaches_the_hub(cli: Callable[..., Any], monkeypatch: pytest.Mo
     monkeypatch.setenv("ECHOREEL_OFFLINE", "1")
     cli("config", "show")
     assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_doctor_sees_the_library(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHOREEL_LIBRARY", str(tmp_path))
+    report = json.loads(cli("doctor", "--fast", "--json").out)
+    assert "no library" in report["library"]["state"] and report["would_use"]["encoder"] == "PE-Core-B-16"
