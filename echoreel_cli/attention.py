@@ -13,6 +13,12 @@ from torch.nn import functional as F
 KeysValues = tuple[Tensor, Tensor]
 
 
+def unflatten(x: Tensor, dim: int, sizes: tuple[int, ...]) -> Tensor:
+    """One dimension -> several; torch's own method has no types."""
+    out: Tensor = x.unflatten(dim, sizes)  # type: ignore[no-untyped-call]
+    return out
+
+
 class FeedForward(nn.Module):
     """Gated feed-forward: value times GELU of the gate (the exact one, with erf), expansion by four."""
 
@@ -42,7 +48,7 @@ class Projections(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(... a*e) -> (... a e)."""
-        return x.unflatten(-1, (self.heads, -1))
+        return unflatten(x, -1, (self.heads, -1))
 
 
 def dot_product_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -52,7 +58,8 @@ def dot_product_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     if q.device.type == "cpu" and k.shape[-2] <= 128:
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-        return logits.float().softmax(dim=-1).to(v.dtype) @ v
+        out: Tensor = logits.float().softmax(dim=-1).to(v.dtype) @ v
+        return out
     return F.scaled_dot_product_attention(q, k, v)
 
 
@@ -119,14 +126,14 @@ def skew(by_distance: Tensor, s: int) -> Tensor:
     """(... t t+s) ordered by distance -> (... t s) ordered by key, as a view: each row starts one element earlier than the last."""
     t, width = by_distance.shape[-2:]
     flat = by_distance.flatten(-2).narrow(-1, t - 1, t * (width - 1))
-    return flat.unflatten(-1, (t, width - 1))[..., :s]
+    return unflatten(flat, -1, (t, width - 1))[..., :s]
 
 
 def unskew(by_key: Tensor) -> Tensor:
     """The reverse of `skew`: (... t s) -> (... t t+s), zero where no key has that distance."""
     t, s = by_key.shape[-2:]
     flat = F.pad(by_key, (0, t - 1)).flatten(-2)
-    return F.pad(flat, (t - 1, 1)).unflatten(-1, (t, t + s))
+    return unflatten(F.pad(flat, (t - 1, 1)), -1, (t, t + s))
 
 
 class TemporalAttention(Projections):

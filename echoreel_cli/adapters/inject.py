@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from echoreel_cli.adapters.action import ActionAdapter, ActionContext, Size
-from echoreel_cli.attention import KeysValues, Projections, RelativePositions
+from echoreel_cli.attention import KeysValues, Projections, RelativePositions, unflatten
 from echoreel_cli.backbones.base import Site
 from echoreel_cli.prism.action import ActionPrism, PrismConfig
 
@@ -38,7 +38,8 @@ class PrismAdapterConfig:
     def for_sites(cls, sites: Sequence[Site], prism: PrismConfig, *, temporal_length: int) -> PrismAdapterConfig:
         """The configuration that fits a backbone's temporal sites."""
         temporal = [site for site in sites if site.kind == "temporal"]
-        return cls(prism=prism, site_widths=tuple(site.width for site in temporal), heads=temporal[0].heads, temporal_length=temporal_length)
+        widths = tuple(site.width for site in temporal)
+        return cls(prism=prism, site_widths=widths, heads=temporal[0].heads, temporal_length=temporal_length)
 
 
 class InjectedAttention(Projections):
@@ -65,10 +66,10 @@ class InjectedAttention(Projections):
         q = self.split(self.to_q(self.norm(x))).permute(0, 3, 2, 1, 4) * self.scale  # (b a n t e)
         rows, (n, t), s = q.flatten(2, 3), q.shape[2:4], keys.shape[2] // restarts
         by_place = self.positions.logits(q, s).repeat(1, 1, 1, 1, restarts)
-        logits = (rows @ keys.transpose(-1, -2)).unflatten(2, (n, t)) + by_place
+        logits = unflatten(rows @ keys.transpose(-1, -2), 2, (n, t)) + by_place
         weights = logits.float().softmax(dim=-1).to(values.dtype)
-        by_distance = weights.unflatten(-1, (restarts, s)).sum(dim=-2)
-        out = (weights.flatten(2, 3) @ values).unflatten(2, (n, t)) + self.positions.values(by_distance)
+        by_distance = unflatten(weights, -1, (restarts, s)).sum(dim=-2)
+        out = unflatten(weights.flatten(2, 3) @ values, 2, (n, t)) + self.positions.values(by_distance)
         result: Tensor = self.to_out(out.permute(0, 3, 2, 1, 4).flatten(3))
         return result
 

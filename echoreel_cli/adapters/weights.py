@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 KINDS: Mapping[str, tuple[str, str, str]] = {
     "prism": ("echoreel_cli.adapters.inject", "PrismAdapter", "PrismAdapterConfig"),
-    "spacetime": ("echoreel_cli.adapters.spacetime", "SpaceTimeAdapter", "SpaceTimeAdapterConfig"),
+    "spacetime": ("echoreel_cli.adapters.spacetime", "SpacetimeAdapter", "SpacetimeAdapterConfig"),
 }
 """Kind in `action_adapter/config.json` -> module, adapter class, configuration class."""
 

@@ -78,8 +78,9 @@ class AffineHead(nn.Sequential):
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight (channels d) and bias (channels) of the one map, in float32: 500 times less arithmetic than the three."""
-        with torch.autocast(self[0].weight.device.type, enabled=False):
-            weight, bias = cast(Tensor, self[2].weight).float(), cast(Tensor, self[2].bias).float()
+        weight, bias = cast(Tensor, self[2].weight), cast(Tensor, self[2].bias)
+        with torch.autocast(weight.device.type, enabled=False):
+            weight, bias = weight.float(), bias.float()
             for layer in (self[1], self[0]):
                 bias = bias + weight @ cast(Tensor, layer.bias).float()
                 weight = weight @ cast(Tensor, layer.weight).float()

@@ -27,7 +27,8 @@ def ddim_trace(unet: VideoUNet, adapter: PrismAdapter, case: Stored, *, together
     """Case F: x after each of 4 steps with eta 1, guidance 12 and the stored noise."""
     reference, caption = case.input["ref_video"][:1, None], case.input["ref_text"][:1, None]
     with_prompt, without = (
-        Branch(unet.project_text(text), adapter.encode(reference, text, caption)) for text in (case.input["context"][:1], case.input["uncond"])
+        Branch(unet.project_text(text), adapter.encode(reference, text, caption))
+        for text in (case.input["context"][:1], case.input["uncond"])
     )
     predict = guided(unet, adapter, with_prompt, without, scale=12.0, dtype=torch.float32, together=together)
     noise, trace = iter(case.input["ddim_noise"]), []

@@ -80,8 +80,11 @@ class Stored:
 def stored(tensors: str, about: str) -> Stored:
     """The golden file of a name and its description."""
     values = load_file(HERE / tensors)
-    kinds = {kind: {key.removeprefix(f"{kind}."): value for key, value in values.items() if key.startswith(f"{kind}.")} for kind in ("input", "output")}
-    return Stored(kinds["input"], kinds["output"], json.loads((HERE / about).read_text(encoding="utf-8")))
+
+    def of(kind: str) -> dict[str, Tensor]:
+        return {key.removeprefix(kind): value for key, value in values.items() if key.startswith(kind)}
+
+    return Stored(of("input."), of("output."), json.loads((HERE / about).read_text(encoding="utf-8")))
 
 
 def echoreel() -> Stored:

@@ -30,6 +30,7 @@ def test_norms_have_the_published_eps(vae: AutoencoderKL) -> None:
 
 
 def test_published_names_are_all_of_the_stored_ones(vae: AutoencoderKL) -> None:
-    stored = {key.removeprefix("weight."): tuple(shape) for key, shape in golden.autoencoder().about["keys"].items() if key.startswith("weight.")}
+    keys = golden.autoencoder().about["keys"]
+    stored = {key.removeprefix("weight."): tuple(shape) for key, shape in keys.items() if key.startswith("weight.")}
     assert {renaming.published: renaming.published_shape for renaming in vae_renamings(vae)} == stored
     assert set(convert_vae(golden.weights(vae_renamings(vae), "vae."), vae)) == set(vae.state_dict())

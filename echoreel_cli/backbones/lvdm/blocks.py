@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echoreel_cli.attention import FeedForward, KeysValues, SpatialAttention, TemporalAttention, TextAttention
+from echoreel_cli.attention import FeedForward, KeysValues, SpatialAttention, TemporalAttention, TextAttention, unflatten
 
 
 class FrameConv(nn.Conv2d):
@@ -21,7 +21,7 @@ class FrameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(b t h w c) -> (b t h' w' c')."""
         out = super().forward(x.flatten(0, 1).permute(0, 3, 1, 2))
-        return out.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+        return unflatten(out.permute(0, 2, 3, 1), 0, tuple(x.shape[:2]))
 
 
 class VideoNorm(nn.GroupNorm):
@@ -124,7 +124,8 @@ class SpaceTimeTransformer(nn.Module):
         """(b t h w c) -> (b t h w c)."""
         tokens = self.map_in(self.norm(x).flatten(2, 3))
         tokens = self.block(tokens, words, (x.shape[2], x.shape[3]))
-        return x + self.map_out(tokens).view(x.shape)
+        out: Tensor = x + self.map_out(tokens).view(x.shape)
+        return out
 
 
 def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:

@@ -125,7 +125,7 @@ class VideoUNet(nn.Module):
 
     def _run(self, block: Callable[..., Tensor], *inputs: object) -> Tensor:
         if self.config.gradient_checkpointing and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False))
+            return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
     def _step(self, step: Step, x: Tensor, time: Tensor, context: TextContext) -> Tensor:

@@ -10,14 +10,14 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from echoreel_index.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from echoreel_cli.backbones.lvdm.unet import VideoUNet
+    from echoreel_cli.backbones.lvdm.unet import Step, VideoUNet
 
 State = dict[str, "Tensor"]
 
@@ -88,7 +88,8 @@ def split_checkpoint(state: Mapping[str, Tensor]) -> Parts:
     early = [name for name in parts.unet if any(old in name for old in EARLY_NAMES)]
     if early:
         raise WeightsError(
-            f"weight {early[0]!r} has a name of the code before its release", hint="only the released checkpoint (video_inject_...) is known"
+            f"weight {early[0]!r} has a name of the code before its release",
+            hint="only the released checkpoint (video_inject_...) is known",
         )
     parts.ignored = tuple(ignored)
     return parts
@@ -99,9 +100,8 @@ def _prefix(state: Mapping[str, Tensor]) -> str:
     found = {key[: key.index(root)] for key in state for root in roots if root in key and not UNUSED.search(key)}
     if not found:
         first = next(iter(state), None)
-        raise WeightsError(
-            "this is no LVDM or EchoReel checkpoint: no known part is in it", hint=f"its first weight is {first!r}" if first else "it is empty"
-        )
+        hint = f"its first weight is {first!r}" if first else "it is empty"
+        raise WeightsError("this is no LVDM or EchoReel checkpoint: no known part is in it", hint=hint)
     if len(found) > 1:
         raise WeightsError(f"the checkpoint's parts have different prefixes: {', '.join(map(repr, sorted(found)))}")
     return found.pop()
@@ -143,7 +143,8 @@ def _report(problem: str, keys: list[str], neighbours: list[str], relation: str)
         return
     more = f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
     near = difflib.get_close_matches(keys[0], neighbours, n=1, cutoff=0.0)
-    raise WeightsError(f"{problem} {keys[0]!r}{more}", hint=f"{relation}: {near[0]!r}" if near else "the checkpoint has nothing for this part")
+    hint = f"{relation}: {near[0]!r}" if near else "the checkpoint has nothing for this part"
+    raise WeightsError(f"{problem} {keys[0]!r}{more}", hint=hint)
 
 
 def convert_unet(state: Mapping[str, Tensor], unet: VideoUNet) -> State:
@@ -242,16 +243,17 @@ def _unet_rooms(unet: VideoUNet) -> list[tuple[str, str]]:
     rooms = list(OUTSIDE)
     for index, step in enumerate(unet.encoder):
         block = f"input_blocks.{index + 1}"
-        rooms += _step_rooms(f"encoder.{index}", block, step, f"{block}.0.op")
+        rooms += _step_rooms(f"encoder.{index}", block, cast("Step", step), f"{block}.0.op")
     rooms += _step_rooms("middle", "middle_block", unet.middle, "")
     rooms += [(f"middle_out.{ours}", f"middle_block.2.{theirs}") for ours, theirs in RESIDUAL]
     for index, step in enumerate(unet.decoder):
         block = f"output_blocks.{index}"
-        rooms += _step_rooms(f"decoder.{index}", block, step, f"{block}.{2 if step.transformer is not None else 1}.conv")
+        place = 2 if cast("Step", step).transformer is not None else 1
+        rooms += _step_rooms(f"decoder.{index}", block, cast("Step", step), f"{block}.{place}.conv")
     return rooms
 
 
-def _step_rooms(ours: str, block: str, step: nn.Module, resize: str) -> list[tuple[str, str]]:
+def _step_rooms(ours: str, block: str, step: Step, resize: str) -> list[tuple[str, str]]:
     rooms = []
     if step.residual is not None:
         rooms += [(f"{ours}.residual.{room}", f"{block}.0.{theirs}") for room, theirs in RESIDUAL]
