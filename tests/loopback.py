@@ -19,6 +19,8 @@ class Loopback:
     tells_length: bool = True
     cuts: list[int] = field(default_factory=list)
     """After so many bytes of the body the line is cut: one entry for each of the next answers."""
+    stalls: list[int] = field(default_factory=list)
+    """After so many bytes nothing more comes, but the line stays open: one entry for each of the next answers."""
     states: list[int] = field(default_factory=list)
     """HTTP states of the next answers, before any file is looked at."""
     redirects: dict[str, str] = field(default_factory=dict)
@@ -26,6 +28,8 @@ class Loopback:
     seen: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and Range header of each request."""
     port: int = 0
+    gone: threading.Event = field(default_factory=threading.Event)
+    """Set when the server ends, so that no answer stalls for longer."""
 
     def url(self, path: str = "") -> str:
         """The address of a path."""
@@ -52,6 +56,7 @@ def serving() -> Iterator[Loopback]:
     try:
         yield loopback
     finally:
+        loopback.gone.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -84,6 +89,10 @@ def _answer(handler: BaseHTTPRequestHandler, loopback: Loopback) -> None:
     handler.send_header("Connection", "close")
     handler.end_headers()
     rest = body[start:]
+    if loopback.stalls:
+        handler.wfile.write(rest[: loopback.stalls.pop(0)])
+        loopback.gone.wait(30)
+        return
     handler.wfile.write(rest[: loopback.cuts.pop(0)] if loopback.cuts else rest)
 
 

@@ -69,6 +69,36 @@ def checks_of_injection(unet: Mapping[str, Tensor]) -> Iterator[str]:
         yield outer
 
 
+def checks_of_prism(adapter: Mapping[str, Tensor]) -> None:
+    """WeightsError for a prism that reads no text: without xformers the published code builds its cross-attention for itself."""
+    words = adapter.get("video_inject_process.input_to_latent.weight")
+    reader = adapter.get("video_inject_process.net.0.attn2.to_k.weight")
+    if words is not None and reader is not None and reader.shape[1] != words.shape[0]:
+        raise WeightsError(
+            f"the prism's text attention reads {reader.shape[1]} channels, the text has {words.shape[0]}",
+            hint="the file was written by a run without xformers, in which the published code builds another network",
+        )
+
+
+def compared(what: str, mine: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> str:
+    """One sentence on how a checkpoint's frozen part differs from the base it was trained on, in the checkpoint's number type."""
+    common = [key for key in mine if key in base and mine[key].shape == base[key].shape]
+    if not common:
+        return f"the base file holds no {what} to compare with"
+    worst, where = 0.0, ""
+    for key in common:
+        difference = float((mine[key].float() - base[key].to(mine[key].dtype).float()).abs().max()) if mine[key].numel() else 0.0
+        if difference > worst:
+            worst, where = difference, key
+    others = len(mine) - len(common)
+    text = (
+        f"the {what} equals the base file's in all {len(common)} tensors"
+        if not worst
+        else (f"the {what} differs from the base file's by up to {worst:.3g} ({where})")
+    )
+    return text + (f"; {others} tensors have no counterpart there" if others else "")
+
+
 def _outputs(unet: Mapping[str, Tensor], attention: str) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in unet.items() if f".{attention}.to_out.0." in key}
 

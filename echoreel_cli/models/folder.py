@@ -77,7 +77,7 @@ class Tokenizer:
 
     kind: Literal["clip"] = "clip"
     length: int = 77
-    pad: str = "eos"
+    pad: Literal["eos", "zero"] = "eos"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ encoder, and the autoencoder's scale. Keys here are the published ones, without 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from echoreel_index.errors import WeightsError
@@ -15,10 +15,8 @@ from echoreel_index.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from echoreel_cli.adapters.inject import PrismAdapterConfig
     from echoreel_cli.backbones.lvdm.config import VideoUNetConfig
 
-PRISM, INJECTED = "video_inject_process", "video_inject_"
 NORM_GROUPS = 32
 CLIP_HEAD_WIDTH = 64
 VAE_SCALE = 0.18215
@@ -61,49 +59,6 @@ def infer_unet(state: Mapping[str, Tensor]) -> VideoUNetConfig:
         temporal_length=(rows - 1) // 2,
         norm_groups=NORM_GROUPS,
     )
-
-
-def infer_adapter(state: Mapping[str, Tensor], unet: VideoUNetConfig) -> PrismAdapterConfig | None:
-    """Published UNet keys -> the configuration of EchoReel's adapter, or None where there is none."""
-    from echoreel_cli.adapters.inject import PrismAdapterConfig
-    from echoreel_cli.prism.action import PrismConfig
-
-    if not any(INJECTED in key for key in state):
-        return None
-    shape = _shapes(state, "the action adapter")
-    width, channels = shape(f"{PRISM}.video_to_latent.weight")
-    words_width, text_width = shape(f"{PRISM}.input_to_latent.weight")
-    rows, head_width = shape(f"{PRISM}.net.0.attn1_tmp.relative_position_k.embeddings_table")
-    if shape(f"{PRISM}.net.0.attn2.to_k.weight")[1] != words_width:
-        raise WeightsError(
-            f"the prism's attn2 reads {shape(f'{PRISM}.net.0.attn2.to_k.weight')[1]} channels, its text has {words_width}",
-            hint="the file was written by a run without xformers, whose prism ignores the text",
-        )
-    middle, token_width = shape(f"middle_block.1.transformer_blocks.0.{INJECTED}attn3_tmp.to_k.weight")
-    prism = PrismConfig(
-        channels=channels,
-        positions=token_width // channels,
-        width=width,
-        text_width=text_width,
-        words_width=words_width,
-        layers=_count(state, PRISM + ".net.{}.attn1.to_q.weight"),
-        heads=shape(f"{PRISM}.net.0.attn1.to_q.weight")[0] // head_width,
-        head_width=head_width,
-        temporal_length=(rows - 1) // 2,
-    )
-    return PrismAdapterConfig(
-        prism=prism, site_widths=tuple(_site_widths(state)), heads=unet.num_heads, temporal_length=unet.temporal_length
-    )
-
-
-def _site_widths(state: Mapping[str, Tensor]) -> Iterator[int]:
-    """Width of each transformer in execution order: way down, middle, way up."""
-    blocks = [f"input_blocks.{number}" for number in range(_count(state, "input_blocks.{}.0.", prefix=True))]
-    blocks += ["middle_block", *(f"output_blocks.{number}" for number in range(_count(state, "output_blocks.{}.0.", prefix=True)))]
-    for block in blocks:
-        norm = state.get(f"{block}.1.norm.weight")
-        if norm is not None:
-            yield norm.shape[0]
 
 
 def infer_vae(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -152,9 +107,9 @@ def _shapes(state: Mapping[str, Tensor], what: str) -> Callable[[str], Shape]:
     return shape
 
 
-def _count(state: Mapping[str, Tensor], pattern: str, *, prefix: bool = False) -> int:
-    """How many numbers in a row, from 0, give a key that is there (or the beginning of one)."""
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    """How many numbers in a row, from 0, give a key that is there."""
     number = 0
-    while any(key.startswith(pattern.format(number)) for key in state) if prefix else pattern.format(number) in state:
+    while pattern.format(number) in state:
         number += 1
     return number

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from echoreel_cli import __version__
+from echoreel_cli.backbones.schedule import LVDM_SCHEDULE
 from echoreel_cli.models.folder import CARD_FILE, INDEX_FILE, Card, ModelInfo, Tokenizer, hashed, write_json
 from echoreel_index.errors import OutputExists, WeightsError
 from echoreel_index.strict_json import to_json
@@ -20,23 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-SCHEDULER_CONFIG: Mapping[str, object] = {
-    "_class_name": "DDIMScheduler",
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-    "prediction_type": "epsilon",
-    "timestep_spacing": "leading",
-}
-"""The schedule of LVDM and Stable Diffusion for diffusers' DDIMScheduler, which computes the figures itself.
-
-The tables inside public checkpoints are not used: they went through float16 there, and at the first timestep that takes
-7 % off the noise's weight.
-"""
+SCHEDULER_CONFIG: Mapping[str, object] = {"_class_name": "DDIMScheduler", **LVDM_SCHEDULE}
+"""What `scheduler_config.json` says unless told otherwise; the tables are computed from it, never stored."""
 
 
 @contextmanager
