@@ -30,7 +30,8 @@ def index(
     paths: Annotated[list[Path] | None, typer.Argument(metavar="[PATH]...", help="Files and folders; none: all of before.")] = None,
     library: Annotated[Path | None, typer.Option(help="Folder of the library.  [default: echoreel/library in the data folder]")] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="mini, an open_clip MODEL or MODEL/WEIGHTS, hf-hub:ORG/REPO, or a folder.  [default: the library's own]")
+        str | None,
+        typer.Option(help="mini, an open_clip MODEL or MODEL/WEIGHTS, hf-hub:ORG/REPO, or a folder.  [default: the library's own]"),
     ] = None,
     window: Annotated[float | None, typer.Option(help="Length of a window in seconds.  [default: 2, or as before]")] = None,
     stride: Annotated[float | None, typer.Option(help="Seconds from one window's start to the next.  [default: 1]")] = None,
@@ -66,18 +67,19 @@ def index(
     folder = library.expanduser() if library is not None else settings.library
     if not Store.exists(folder):
         _refuse_nothing(paths)
+        sure = False
         cut, name = cut_as(None, window, stride, frames, keyframes), spelled(encoder or settings.encoder)
         changes = _first_plan(folder, paths or [])
     else:
         with closing(Library.open(folder)) as known:
-            same_name(known, encoder)
+            sure = same_name(known, encoder)
             cut, name = cut_as(known.settings, window, stride, frames, keyframes), encoder or known.card.name
             changes = known.plan(paths or [], settings=cut, retry=retry)
     if dry_run:
         _say_plan(console, changes, folder, name)
         return
     # Loading an encoder takes seconds; a library in which nothing has changed does without.
-    needed = bool(changes.to_read) or not Store.exists(folder)
+    needed = bool(changes.to_read) or not sure
     eye = open_encoder(name, device=pick_device(device or settings.device)) if needed else None
     with closing(Library.create_or_open(folder, eye)) as opened:
         report = _update(console, opened, paths or [], cut, retry, len(changes.to_read))
@@ -112,15 +114,19 @@ def _first_plan(folder: Path, paths: list[Path]) -> Changes:
     return compare(found, roots=[absolute(path) for path in paths], good={}, bad={})
 
 
-def same_name(library: Library, asked: str | None) -> None:
-    """Refuse another encoder before its weights are fetched; where a name is a folder, the weights decide later."""
+def same_name(library: Library, asked: str | None) -> bool:
+    """Whether the names alone say that `asked` made the library; False leaves it to the weights.
+
+    Raises EncoderMismatch, before any weights are fetched, when they say that it did not.
+    """
     from echoreel_cli.models.encoders import spelled
 
     mine = library.card.name
-    if asked is None or "/" in (spelled(asked)[:1], mine[:1]):
-        return
-    if spelled(asked) == mine or (asked.partition("/")[0] == mine.partition("/")[0] and not asked.startswith("hf-hub:")):
-        return  # the same, or the same model with its weights spelled out
+    if asked is None or spelled(asked) == mine:
+        return True
+    spelled_out = asked.partition("/")[0] == mine.partition("/")[0] and not asked.startswith("hf-hub:")
+    if spelled_out or Path(spelled(asked)).is_absolute():
+        return False  # the same model with its weights spelled out, or a folder, which may hold anything
     raise EncoderMismatch(
         f"the library in {library.folder} was made by encoder {mine}, not by {asked}",
         hint=f"leave --encoder out or say --encoder {mine}; for another encoder make another library with --library",

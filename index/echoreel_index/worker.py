@@ -25,6 +25,7 @@ from echoreel_index.errors import VideoError
 from echoreel_index.readers import DecordReader, PyavReader, Reader, probe_file
 
 Opener = Callable[[str], Reader]
+_Key = tuple[str, str, tuple[int, int] | None]
 
 
 def available() -> dict[str, Opener]:
@@ -50,7 +51,7 @@ def serve(readers: Mapping[str, Opener]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     _answer(answers, {"backends": list(readers)})
-    kept: dict[tuple[str, str], Reader] = {}
+    kept: dict[_Key, Reader] = {}
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -61,12 +62,12 @@ def serve(readers: Mapping[str, Opener]) -> None:
             _answer(answers, {"error": f"{type(error).__name__}: {error}"[:300]})
 
 
-def _handle(request: dict[str, Any], readers: Mapping[str, Opener], kept: dict[tuple[str, str], Reader], answers: BinaryIO) -> None:
+def _handle(request: dict[str, Any], readers: Mapping[str, Opener], kept: dict[_Key, Reader], answers: BinaryIO) -> None:
     path = request["path"]
     if request["op"] == "probe":
         _answer(answers, {"probe": asdict(probe_file(path))})
         return
-    key = (path, request["backend"])
+    key = (path, request["backend"], _stamp(path))
     if key not in kept:
         kept.clear()  # one open file at a time
         kept[key] = readers[request["backend"]](path)
@@ -80,6 +81,15 @@ def _handle(request: dict[str, Any], readers: Mapping[str, Opener], kept: dict[t
     for frame, shown_at in reader.read(request["seconds"], size):
         _answer(answers, {"frame": list(frame.shape[:2]), "time": shown_at}, frame.tobytes())
     _answer(answers, {"done": True})
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """Another file may stand under the same name by now."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _answer(answers: BinaryIO, head: dict[str, Any], body: bytes = b"") -> None:

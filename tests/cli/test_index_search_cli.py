@@ -1,0 +1,146 @@
+"""`echoreel index` and `echoreel search` as a user meets them, with a tiny real open_clip encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONFIG = {
+    "model_cfg": {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 16, "layers": 1, "width": 16, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+}
+Cli = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("encoder")
+    (folder / "open_clip_config.json").write_text(json.dumps(CONFIG))
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    random = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(value.shape, generator=random) * 0.2 for name, value in model.state_dict().items()}
+    save_file(weights, str(folder / "open_clip_model.safetensors"))
+    return folder
+
+
+@pytest.fixture
+def videos(tmp_path: Path, draw_video: Callable[..., Path]) -> Path:
+    for name, colour in (("rot", (220, 30, 30)), ("grün", (30, 220, 30)), ("蓝 色", (30, 30, 220))):
+        draw_video(tmp_path / "videos" / f"{name}.mp4", colour=colour, seconds=3.0)
+    return tmp_path / "videos"
+
+
+@pytest.fixture
+def indexed(cli: Cli, videos: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ECHOREEL_LIBRARY", str(tmp_path / "library"))
+    assert cli("index", videos, "--encoder", encoder).code == 0
+    return tmp_path / "library"
+
+
+def test_index_then_search_then_index_again(cli: Cli, videos: Path, encoder: Path, tmp_path: Path) -> None:
+    library = tmp_path / "lib"
+    first = cli("index", videos, "--encoder", encoder, "--library", library, "--json")
+    told = json.loads(first.out)
+    assert (first.code, first.err) == (0, "")
+    assert (told["schema"], told["new"], told["windows"], told["encoder"], told["bad"]) == ("echoreel.index/1", 3, 6, str(encoder), [])
+    table = cli("search", "red", "--library", library, "--k", 2)
+    assert table.code == 0 and len(table.out.splitlines()) == 2
+    path, start, end, score = table.out.splitlines()[0].rsplit(maxsplit=3)
+    assert Path(path).is_file() and float(end) - float(start) == 2.0 and -1 <= float(score) <= 1
+    again = cli("index", "--library", library)
+    assert again.code == 0 and again.out.startswith("3 unchanged; 6 windows in ")
+
+
+def test_hits_as_json_carry_everything_that_gen_needs(cli: Cli, indexed: Path, encoder: Path) -> None:
+    lines = [json.loads(line) for line in cli("search", "red", "--k", 3, "--json").out.splitlines()]
+    assert [line["rank"] for line in lines] == [1, 2, 3]
+    assert list(lines[0]) == [
+        "schema", "rank", "id", "path", "start", "end", "score", "caption", "source", "licence", "sha256", "library", "encoder",
+    ]  # fmt: skip
+    assert lines[0]["schema"] == "echoreel.hit/1" and lines[0]["library"] == str(indexed) and lines[0]["encoder"] == str(encoder)
+    assert all(Path(line["path"]).is_absolute() and len(line["sha256"]) == 64 for line in lines)
+
+
+def test_bare_paths(cli: Cli, indexed: Path, videos: Path) -> None:
+    quiet = cli("search", "red", "--k", 9, "-q")
+    assert sorted(quiet.out.splitlines()) == sorted(str(path) for path in videos.iterdir()) and quiet.err == ""
+    null = cli("search", "red", "--k", 9, "-0").out
+    assert null.count("\0") == 3 and "\n" not in null and cli("index", "-q").out == f"{indexed}\n"
+
+
+def test_nothing_above_the_floor_is_exit_three(cli: Cli, indexed: Path) -> None:
+    done = cli("search", "red", "--min-score", "1.5")
+    assert (done.code, done.out) == (3, "") and done.err.startswith("error: nothing in ") and "at least 1.5" in done.err
+
+
+def test_no_library_empty_text_and_wrong_numbers(cli: Cli, tmp_path: Path) -> None:
+    assert cli("search", "red", "--library", tmp_path / "none").code == 1
+    assert cli("search", "red", "--k", 0, "--library", tmp_path / "none").code == 2
+    assert cli("index", tmp_path / "missing").code == 2
+    assert cli("index").code == 2
+    assert cli("index", tmp_path, "--window", "0").code == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_some_bad_files_are_exit_four_all_bad_is_exit_one(cli: Cli, indexed: Path, videos: Path, tmp_path: Path, encoder: Path) -> None:
+    (videos / "bad.mp4").write_bytes(b"nothing")
+    some = cli("index", videos, "--json")
+    assert some.code == 4 and json.loads(some.out)["bad"][0]["path"] == str(videos / "bad.mp4")
+    warning, error = some.err.splitlines()
+    assert "bad.mp4: cannot be opened" in warning and json.loads(error)["error"]["code"] == "partial"
+    after = cli("index", videos)
+    assert after.code == 0 and "--retry" in after.err and cli("index", videos, "--retry").code == 4
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "bad.mp4").write_bytes(b"nothing else")
+    assert cli("index", tmp_path / "only", "--library", tmp_path / "new", "--encoder", encoder).code == 1
+
+
+def test_another_encoder_is_refused_by_name(cli: Cli, indexed: Path, videos: Path, encoder: Path, tmp_path: Path) -> None:
+    for command in (("index", videos), ("search", "red")):
+        done = cli(*command, "--encoder", "ViT-B-32")
+        assert done.code == 2 and f"was made by encoder {encoder}, not by ViT-B-32" in done.err
+    library = tmp_path / "named"
+    from echoreel_index.library import Library
+    from echoreel_index.nouns import EncoderCard
+
+    class Named:
+        card, frame_size = EncoderCard("PE-Core-B-16", 8, "0" * 64), 16
+
+    Library.create_or_open(library, Named()).close()  # type: ignore[arg-type]
+    for command in (("index", videos), ("search", "red")):
+        done = cli(*command, "--encoder", "mini", "--library", library)
+        assert done.code == 2 and "was made by encoder PE-Core-B-16, not by mini" in done.err
+
+
+def test_dry_run_reads_and_makes_nothing(cli: Cli, videos: Path, tmp_path: Path, indexed: Path) -> None:
+    fresh = tmp_path / "fresh"
+    plan = json.loads(cli("index", videos, "--library", fresh, "--dry-run", "--json").out)
+    assert plan["schema"] == "echoreel.index-plan/1" and len(plan["new"]) == 3 and plan["bytes"] > 0 and not fresh.exists()
+    (videos / "rot.mp4").unlink()
+    done = cli("index", videos, "-n")
+    assert done.out == f"forget  {videos / 'rot.mp4'}\n" and "would read 0 files" in done.err
+    assert len(cli("search", "red", "--k", 9, "-q").out.splitlines()) == 2
+
+
+def test_searches_come_from_stdin(indexed: Path) -> None:
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "index")])}
+    command = [sys.executable, "-m", "echoreel_cli", "search", "-", "--k", "1", "--json"]
+    done = subprocess.run(command, input="red\n\ngreen\n", capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["rank"] for line in done.stdout.splitlines()] == [1, 1]

@@ -1,0 +1,238 @@
+"""A library always shows what lies in its folders: new, changed, moved, copied, gone and unreadable files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from echoreel_index.clips import WindowSettings
+from echoreel_index.decoder import Decoder
+from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
+from echoreel_index.library import IndexEvent, IndexReport, Library
+
+Encoder = Any  # the ColourEncoder of conftest
+MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture
+def update(library: Library, settings: WindowSettings, decoder: Decoder) -> Callable[..., IndexReport]:
+    def run(*paths: Path, retry: bool = False, cut: WindowSettings = settings) -> IndexReport:
+        return library.update(list(paths), settings=cut, retry=retry, decoder=decoder)
+
+    return run
+
+
+Update = Callable[..., IndexReport]
+
+
+def names(library: Library) -> list[str]:
+    return [Path(row.path).name for row in library.files()]
+
+
+def test_indexes_searches_and_tells_everything(library: Library, update: Update, videos: Path, encoder: Encoder) -> None:
+    (videos / "green.json").write_text(json.dumps({"caption": "a lawn", "source": "https://example.org/g", "license": "CC0"}))
+    report = update(videos)
+    assert (report.new, report.windows, report.bad) == (3, 6, ())
+    hits = library.search("green", k=2, encoder=encoder)
+    best = hits[0].clip
+    assert (Path(best.path), best.start, best.end - best.start) == (videos / "green.mp4", best.start, 2.0)
+    assert (best.caption, best.source, best.licence) == ("a lawn", "https://example.org/g", "CC0")
+    assert hits[0].rank == 1 and 0.9 < hits[0].score <= 1.0 and best.sha256 is not None and len(best.id) == 16
+    assert [hit.clip.path for hit in hits] == sorted({hit.clip.path for hit in hits}, key=[hit.clip.path for hit in hits].index)
+
+
+def test_the_second_run_embeds_nothing(update: Update, videos: Path, encoder: Encoder, library: Library) -> None:
+    first, seen = update(videos), encoder.frames
+    again = update(videos)
+    everything = update()
+    assert seen == first.frames > 0 and encoder.frames == seen
+    assert (again.unchanged, again.new, everything.unchanged) == (3, 0, 3)
+
+
+def test_a_touched_file_costs_no_decoding(update: Update, videos: Path, encoder: Encoder) -> None:
+    update(videos)
+    seen = encoder.frames
+    os.utime(videos / "red.mp4", (1, 1))
+    report = update(videos)
+    assert (report.unchanged, report.changed, encoder.frames) == (3, 0, seen)
+
+
+def test_changed_removed_and_added_files(
+    update: Update, videos: Path, encoder: Encoder, library: Library, make_video: MakeVideo
+) -> None:
+    update(videos)
+    make_video(videos / "red.mp4", colour=(20, 20, 220), seconds=5)
+    (videos / "blue.mp4").unlink()
+    make_video(videos / "sub" / "new.mp4", seconds=1)
+    report = update(videos)
+    assert (report.new, report.changed, report.removed, report.unchanged) == (1, 1, 1, 1)
+    assert names(library) == ["green.mp4", "red.mp4", "new.mp4"]
+    assert report.windows == library.count() == 4 + 2 + 1
+    assert library.search("blue", k=1, encoder=encoder)[0].clip.path == str(videos / "red.mp4")
+
+
+def test_a_moved_file_keeps_its_vectors_and_a_copy_is_found_once(
+    update: Update, videos: Path, encoder: Encoder, library: Library
+) -> None:
+    update(videos)
+    seen = encoder.frames
+    (videos / "red.mp4").rename(videos / "crimson.mp4")
+    shutil.copy(videos / "green.mp4", videos / "copy.mp4")
+    report = update(videos)
+    assert (report.moved, report.copies, report.removed, report.new, encoder.frames) == (1, 1, 0, 0, seen)
+    assert names(library) == ["blue.mp4", "copy.mp4", "crimson.mp4", "green.mp4"]
+    assert [Path(hit.clip.path).name for hit in library.search("green", k=9, encoder=encoder)].count("green.mp4") == 0
+    assert {Path(hit.clip.path).name for hit in library.search("green", k=9, encoder=encoder)} == {"blue.mp4", "copy.mp4", "crimson.mp4"}
+
+
+def test_bad_files_are_remembered_and_tried_again_when_they_change(
+    update: Update, videos: Path, library: Library, make_video: MakeVideo
+) -> None:
+    bad = videos / "bad.mp4"
+    bad.write_bytes(b"nothing that a decoder knows")
+    first = update(videos)
+    assert (first.new, [Path(one.path).name for one in first.bad]) == (3, ["bad.mp4"])
+    second = update(videos)
+    assert (second.bad, second.known_bad, second.unchanged) == ((), 1, 3)
+    assert len(update(videos, retry=True).bad) == 1
+    make_video(bad)
+    healed = update(videos)
+    assert (healed.changed + healed.new, healed.known_bad, library.failures()) == (1, 0, [])
+
+
+def test_a_good_file_that_breaks_is_found_no_more(update: Update, videos: Path, library: Library, encoder: Encoder) -> None:
+    update(videos)
+    (videos / "red.mp4").write_bytes(b"broken")
+    assert len(update(videos).bad) == 1
+    assert "red.mp4" not in names(library) and library.count() == 4
+    (videos / "red.mp4").unlink()
+    assert update(videos).removed == 1 and library.failures() == []
+
+
+def test_hanging_and_crashing_files_hurt_nobody_else(
+    library: Library, settings: WindowSettings, tmp_path: Path, make_video: MakeVideo, bad_worker: list[str]
+) -> None:
+    for place, name in enumerate(("a.mp4", "crash.mp4", "hang-twice.mp4", "z.mp4")):
+        make_video(tmp_path / "videos" / name, colour=(200, 40, 40 * place))
+    with Decoder(limit=1.0, command=bad_worker) as decoder:
+        report = library.update([tmp_path / "videos"], settings=settings, decoder=decoder)
+    assert [Path(bad.path).name for bad in report.bad] == ["hang-twice.mp4"] and "gave no answer" in report.bad[0].message
+    assert names(library) == ["a.mp4", "crash.mp4", "z.mp4"] and report.new == 3
+
+
+def test_several_and_overlapping_paths_index_each_file_once(update: Update, videos: Path, library: Library, make_video: MakeVideo) -> None:
+    make_video(videos / "sub" / "one.mp4", colour=(9, 9, 9))
+    assert update(videos / "sub", videos, videos / "red.mp4").new == 4
+    assert library.roots() == [str(videos)]
+    (videos / "blue.mp4").unlink()
+    assert update(videos / "sub").removed == 0 and update().removed == 1
+
+
+def test_a_named_folder_that_is_gone_takes_its_files_along(update: Update, videos: Path, library: Library, encoder: Encoder) -> None:
+    update(videos)
+    shutil.rmtree(videos)
+    remembered = update()
+    assert (remembered.missing_roots, remembered.removed) == ((str(videos),), 0)
+    assert library.search("red", k=3, encoder=encoder) == []  # files that are not there are not found, whatever the rows say
+    assert update(videos).removed == 3 and library.count() == 0
+
+
+def test_a_path_that_never_was_is_a_usage_error(update: Update, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file or folder"):
+        update(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="nothing was indexed"):
+        update()
+
+
+def test_other_settings_cut_again_and_are_remembered(update: Update, videos: Path, library: Library) -> None:
+    update(videos)
+    other = WindowSettings(length=1.0, stride=0.5, frames=2)
+    report = update(videos, cut=other)
+    assert (report.changed, library.settings) == (3, other)
+    assert library.count() == 3 * 5
+
+
+def test_a_changed_sidecar_is_taken_without_reading_the_video(
+    update: Update, videos: Path, encoder: Encoder, library: Library
+) -> None:
+    update(videos)
+    seen = encoder.frames
+    (videos / "red.txt").write_text("ein rotes Feld\n")
+    update(videos)
+    assert library.search("red", k=1, encoder=encoder)[0].clip.caption == "ein rotes Feld" and encoder.frames == seen
+
+
+def test_another_encoder_is_refused_by_name(
+    update: Update, videos: Path, library: Library, other_encoder: Encoder, encoder: Encoder
+) -> None:
+    update(videos)
+    with pytest.raises(EncoderMismatch, match="made by encoder colours, not by other"):
+        library.search("red", k=1, encoder=other_encoder)
+    with pytest.raises(EncoderMismatch):
+        Library.create_or_open(library.folder, other_encoder)
+    impostor = type(encoder)("colours", "e" * 64)
+    with pytest.raises(EncoderMismatch, match="with other weights"):
+        library.search("red", k=1, encoder=impostor)
+
+
+def test_without_an_encoder_nothing_is_added(videos: Path, settings: WindowSettings, update: Update, library: Library) -> None:
+    update(videos / "red.mp4")
+    reader = Library.open(library.folder)
+    assert len(reader.files()) == 1
+    with pytest.raises(LibraryError, match="without an encoder"):
+        reader.update([videos], settings=settings)
+    reader.close()
+
+
+def test_events_count_up_to_the_end(library: Library, settings: WindowSettings, videos: Path, decoder: Decoder) -> None:
+    (videos / "bad.mp4").write_bytes(b"x")
+    events: list[IndexEvent] = []
+    library.update([videos], settings=settings, progress=events.append, decoder=decoder)
+    assert [event.kind for event in events if event.kind != "start"] == ["bad", "file", "file", "file"]
+    assert [event.files_done for event in events if event.kind != "start"] == [1, 2, 3, 4]
+    assert {event.files_total for event in events} == {4} and events[-1].seconds_left == 0.0 and events[-1].rate > 0
+
+
+def test_windows_of_a_broken_off_file_end_with_its_last_frame(
+    update: Update, tmp_path: Path, make_video: MakeVideo, library: Library, encoder: Encoder
+) -> None:
+    whole = make_video(tmp_path / "v" / "cut.mkv", seconds=8)
+    whole.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
+    report = update(tmp_path / "v")
+    assert report.bad == ()
+    ends = [hit.clip.end for hit in library.search("red", k=9, encoder=encoder)]
+    assert 2.0 <= max(ends) < 6.5
+
+
+def test_searching_never_gives_overlapping_windows_and_goes_on_until_k(
+    update: Update, tmp_path: Path, make_video: MakeVideo, library: Library, encoder: Encoder
+) -> None:
+    make_video(tmp_path / "v" / "long.mp4", seconds=100, fps=4)
+    make_video(tmp_path / "v" / "pale.mp4", colour=(120, 90, 90))
+    update(tmp_path / "v", cut=WindowSettings(length=2.0, stride=0.25, frames=1))
+    hits = library.search("red", k=30, encoder=encoder)
+    assert len(hits) == 30
+    spans = sorted((hit.clip.path, hit.clip.start, hit.clip.end) for hit in hits)
+    assert all(one[0] != two[0] or one[2] <= two[1] for one, two in zip(spans, spans[1:], strict=False))
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True) and [hit.rank for hit in hits] == list(range(1, 31))
+    floor = scores[10]
+    assert all(hit.score >= floor for hit in library.search("red", k=30, encoder=encoder, min_score=floor))
+    assert library.search("red", k=3, encoder=encoder, min_score=1.1) == []
+
+
+def test_vectors_are_means_of_unit_frame_vectors(
+    update: Update, videos: Path, library: Library, encoder: Encoder, decoder: Decoder
+) -> None:
+    update(videos / "red.mp4")
+    rows, vectors = next(library._store.vectors())
+    frames = np.stack([frame for frame, _ in decoder.read(str(videos / "red.mp4"), [0.25, 0.75, 1.25, 1.75], size=32)])
+    mean = encoder.embed_frames(frames).mean(0)
+    np.testing.assert_allclose(vectors[0], mean / np.linalg.norm(mean), atol=1e-6)

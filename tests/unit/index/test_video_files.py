@@ -1,0 +1,77 @@
+"""Walking: what is found, each thing once, and what has changed since."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from echoreel_index.errors import UsageError
+from echoreel_index.files import FileStamp, FoundFile, compare, content_hash, merge_roots, walk, within
+
+
+def names(*paths: Path, skip: Path | None = None) -> list[str]:
+    return [os.path.basename(file.path) for file in walk(paths, skip=skip)]
+
+
+def test_finds_videos_by_suffix_in_order_and_passes_over_the_rest(tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.MKV", "note.txt", ".hidden.mp4", "sub/c.webm", ".git/d.mp4", "sub/._c.webm"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name.encode())
+    assert names(tmp_path) == ["a.MKV", "b.mp4", "c.webm"]
+
+
+def test_names_in_any_script_and_no_script_at_all(tmp_path: Path) -> None:
+    wanted = ["прыжок.mp4", "後方宙返り.mp4", "قفزة خلفية.mp4", "a b'\"\n.mp4", os.fsdecode(b"caf\xe9.mp4")]
+    for name in wanted:
+        (tmp_path / name).write_bytes(b"x")
+    assert sorted(names(tmp_path)) == sorted(wanted)
+
+
+def test_symlink_loops_end_and_each_file_comes_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one.mp4").write_bytes(b"1")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "again.mp4").symlink_to(tmp_path / "a" / "one.mp4")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    assert len(names(tmp_path)) == 1
+    assert len(names(tmp_path, tmp_path / "a", tmp_path / "a" / "one.mp4")) == 1
+
+
+def test_a_file_that_is_named_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
+    (tmp_path / "film").write_bytes(b"1")
+    assert names(tmp_path / "film") == ["film"] and names(tmp_path) == []
+
+
+def test_the_library_itself_is_left_out_and_a_missing_path_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "x.mp4").write_bytes(b"1")
+    assert names(tmp_path, skip=tmp_path / "library") == []
+    with pytest.raises(UsageError, match="no such file or folder"):
+        names(tmp_path / "nothing")
+
+
+def test_content_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert content_hash(str(tmp_path / "x")) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_compare_sorts_files_by_what_must_be_done() -> None:
+    now, before = FileStamp(2, 2), FileStamp(1, 1)
+    found = [FoundFile(f"/v/{name}", now) for name in ("new", "same", "touched", "recut", "bad", "healed")]
+    good = {"/v/same": (now, True), "/v/touched": (before, True), "/v/recut": (now, False), "/v/gone": (now, True), "/w/else": (now, True)}
+    bad = {"/v/bad": now, "/v/healed": before}
+    changes = compare(found, roots=["/v"], good=good, bad=bad)
+    assert [file.path for file in changes.new] == ["/v/new"]
+    assert [file.path for file in changes.changed] == ["/v/touched", "/v/recut", "/v/healed"]
+    assert [file.path for file in changes.same] == ["/v/same"]
+    assert [file.path for file in changes.known_bad] == ["/v/bad"]
+    assert changes.gone == ("/v/gone",)
+    assert "/v/bad" in [file.path for file in compare(found, roots=["/v"], good=good, bad=bad, retry=True).new]
+
+
+def test_roots_that_lie_in_others_are_dropped() -> None:
+    assert merge_roots(["/a/b", "/c"], ["/a", "/ab"]) == ["/a", "/ab", "/c"]
+    assert within("/a/x.mp4", ["/a"]) and not within("/ab/x.mp4", ["/a"]) and within("/x", ["/"])
