@@ -1,9 +1,9 @@
 """Where outputs go, decided and checked before any work is done.
 
-    -o absent          <slug of the prompt>-<seed>.mp4 in the current folder
-    -o folder/         the same name, in that folder (a trailing slash or an existing folder)
-    -o file.mp4        that file; several videos get -0001, -0002, ... before the suffix
-    -o -               standard output, one video only
+-o absent          <slug of the prompt>-<seed>.mp4 in the current folder
+-o folder/         the same name, in that folder (a trailing slash or an existing folder)
+-o file.mp4        that file; several videos get -0001, -0002, ... before the suffix
+-o -               standard output, one video only
 """
 
 from __future__ import annotations

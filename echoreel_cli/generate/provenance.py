@@ -38,7 +38,10 @@ class ModelRecord:
     name: str
     backbone: str
     adapter: str | None
+    """Kind of the adapter that was used; None without references."""
     hashes: dict[str, str]
+    folder: str = ""
+    """Where the model was; looked for by name when it is no longer there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Contact sheets: rows of frames with a label above each, as one picture.
 
-    frames: (t h w c)   uint8, RGB; rows may differ in every size
+frames: (t h w c)   uint8, RGB; rows may differ in every size
 """
 
 from __future__ import annotations

@@ -28,9 +28,7 @@ _BT709 = 1
 _LIMITED_RANGE = 1
 
 
-def video_bytes(
-    frames: np.ndarray[Any, Any], fps: float, *, tags: Mapping[str, str] | None = None, streamable: bool = False
-) -> bytes:
+def video_bytes(frames: np.ndarray[Any, Any], fps: float, *, tags: Mapping[str, str] | None = None, streamable: bool = False) -> bytes:
     """The MP4 file of frames (t h w c) uint8.
 
     `tags` are the container's words: `title`, `comment` and what else MP4 knows. With `streamable` the file is

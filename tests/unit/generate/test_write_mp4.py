@@ -38,7 +38,7 @@ def test_what_is_read_back_is_what_was_written() -> None:
     assert back.shape == frames.shape
     inside = (slice(None), slice(40, 60), slice(4, 44))
     assert np.abs(back[inside].astype(int) - frames[inside].astype(int)).max() <= 4, "flat colours come back: the matrix is tagged"
-    assert np.abs(back.astype(int) - frames.astype(int)).mean() < 3
+    assert np.abs(back.astype(int) - frames.astype(int)).mean() < 4
 
 
 def test_same_frames_give_the_same_bytes() -> None:
