@@ -79,7 +79,8 @@ class AffineHead(nn.Sequential):
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight (channels d) and bias (channels) of the one map, in float32: 500 times less arithmetic than the three."""
         weight, bias = cast(Tensor, self[2].weight), cast(Tensor, self[2].bias)
-        with torch.autocast(weight.device.type, enabled=False):
+        device_type = weight.device.type
+        with torch.autocast(device_type if device_type != "meta" else "cpu", enabled=False):
             weight, bias = weight.float(), bias.float()
             for layer in (self[1], self[0]):
                 bias = bias + weight @ cast(Tensor, layer.bias).float()
