@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from echoreel_cli.commands import model_lines
 from echoreel_cli.config import load
 from echoreel_cli.console import Bar, Console, JsonOption, QuietOption
 from echoreel_index.errors import Interrupted, UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from echoreel_cli.models.catalogue import Entry
     from echoreel_cli.models.folder import Card
-    from echoreel_cli.models.names import Installed
     from echoreel_cli.models.pull import Plan, Step
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, as `echoreel models list` prints it.")]
@@ -51,7 +50,9 @@ def list_models(as_json: JsonOption = False, quiet: QuietOption = False) -> None
     console = Console(json=as_json, quiet=quiet)
     here = installed()
     names = {model.name for model in here}
-    rows = [_row(model) for model in here] + [_offer(entry) for entry in CATALOGUE.values() if entry.name not in names]
+    rows = [model_lines.row(model) for model in here] + [
+        model_lines.offer(entry) for entry in CATALOGUE.values() if entry.name not in names
+    ]
     if as_json:
         for row in rows:
             console.json({"schema": "echoreel.model-row/1", **row})
@@ -59,7 +60,9 @@ def list_models(as_json: JsonOption = False, quiet: QuietOption = False) -> None
         for model in here:
             console.result(model.name)
     else:
-        cells = [[str(row["name"]), str(row["state"]), _bytes(row["size"]), str(row["folder"] or row["title"])] for row in rows]
+        cells = [
+            [str(row["name"]), str(row["state"]), model_lines.in_bytes(row["size"]), str(row["folder"] or row["title"])] for row in rows
+        ]
         console.table(cells, header=["NAME", "STATE", "SIZE", "WHERE"])
 
 
@@ -83,17 +86,17 @@ def show(name: Name, as_json: JsonOption = False, quiet: QuietOption = False) ->
         if name not in CATALOGUE or quiet:
             raise
         entry = CATALOGUE[name]
-        row = {**_offer(entry), "paper": entry.paper, "note": entry.note, "info": to_json(entry.info), "card": None}
+        row = {**model_lines.offer(entry), "paper": entry.paper, "note": entry.note, "info": to_json(entry.info), "card": None}
     else:
         card = model.card
-        row = {**_row(model), "paper": card.paper, "note": card.note, "info": to_json(model.info), "card": to_json(card)}
+        row = {**model_lines.row(model), "paper": card.paper, "note": card.note, "info": to_json(model.info), "card": to_json(card)}
         if quiet:
             console.result(str(model.folder))
             return
     if as_json:
         console.json({"schema": "echoreel.model-show/1", **row})
         return
-    for line in _described(row):
+    for line in model_lines.described(row):
         console.result(line)
 
 
@@ -131,13 +134,13 @@ def pull(
     if dry_run:
         _show_plan(plan, console)
         return
-    for line in _terms(plan):
+    for line in model_lines.terms(plan):
         console.note(line)
     if not plan.checkpoint.local:
         _ask(f"Fetch {name}?", yes)
     offline = settings.offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "on", "yes", "true")
     try:
-        with _watching(console) as watch:
+        with _watching(plan, console) as watch:
             card = work.pull(plan, force=force, offline=offline, watch=watch)
     except KeyboardInterrupt as error:
         raise Interrupted("stopped; what has arrived is kept", hint="run the same command again to go on from there") from error
@@ -194,66 +197,7 @@ def rm(name: Name, yes: Yes = False, as_json: JsonOption = False, quiet: QuietOp
     if as_json:
         console.json({"schema": "echoreel.model-rm/1", "name": name, "folder": str(folder), "freed": freed})
     else:
-        console.result(str(folder) if quiet else f"{name} is gone, {_bytes(freed)} are free again")
-
-
-def _row(model: Installed) -> dict[str, object]:
-    state = "bundled" if model.bundled else "here"
-    folder, card = str(model.folder), model.card
-    return {
-        "name": model.name,
-        "state": state,
-        "folder": folder,
-        "size": model.size,
-        "title": "",
-        "source": card.source,
-        "licence": card.licence,
-    }
-
-
-def _offer(entry: Entry) -> dict[str, object]:
-    about = entry.checkpoint.size or entry.checkpoint.about
-    return {
-        "name": entry.name,
-        "state": "available",
-        "folder": None,
-        "size": about,
-        "title": entry.title,
-        "source": entry.source,
-        "licence": entry.licence,
-    }
-
-
-def _described(row: dict[str, object]) -> Iterator[str]:
-    for key in ("name", "title", "state", "folder", "source", "paper", "licence", "note"):
-        if row[key]:
-            yield _line(key, row[key])
-    yield _line("size", _bytes(row["size"]))
-    info, card = row["info"], row["card"]
-    if isinstance(info, dict):
-        for key in ("backbone", "defaults", "reference", "encoder", "score_floor"):
-            yield _line(key.replace("_", " "), _brief(info[key]))
-    if isinstance(card, dict):
-        for check in card["checks"]:
-            yield _line("checked", check)
-        for origin in card["origins"]:
-            yield _line("made from", f"{origin['url']}  {_bytes(origin['size'])}  sha256 {origin['sha256']}")
-        for file, digest in card["hashes"].items():
-            yield f"  {digest[:16]}  {file}"
-
-
-def _line(key: str, value: object) -> str:
-    return f"{key:<12}{value}"
-
-
-def _terms(plan: Plan) -> Iterator[str]:
-    entry = plan.entry
-    yield f"{entry.name}: {entry.title}"
-    for source in filter(None, (plan.checkpoint, plan.base)):
-        yield f"  from     {source.address} ({'about ' if not source.local else ''}{_bytes(source.size)})"
-    yield f"  into     {plan.target}"
-    yield f"  licence  {entry.licence}"
-    yield f"  note     {entry.note}"
+        console.result(str(folder) if quiet else f"{name} is gone, {model_lines.in_bytes(freed)} are free again")
 
 
 def _show_plan(plan: Plan, console: Console) -> None:
@@ -263,7 +207,7 @@ def _show_plan(plan: Plan, console: Console) -> None:
         about = {"name": plan.entry.name, "folder": str(plan.target), "files": files, "to_download_about": plan.to_download}
         console.json({"schema": "echoreel.model-pull/1", "dry_run": True, **about, "licence": plan.entry.licence, "note": plan.entry.note})
         return
-    for line in [source.address for source in sources] if console.quiet else _terms(plan):
+    for line in [source.address for source in sources] if console.quiet else model_lines.terms(plan):
         console.result(line)
 
 
@@ -282,9 +226,12 @@ def _show_result(plan: Plan, card: Card, console: Console) -> None:
 
 
 @contextmanager
-def _watching(console: Console) -> Iterator[Callable[[Step], None]]:
-    """Draws the steps of a pull: a bar of megabytes while something is fetched, a line for everything else."""
-    with console.progress(None, "starting") as bar:
+def _watching(plan: Plan, console: Console) -> Iterator[Callable[[Step], None]]:
+    """Draws the steps of a pull: a bar of megabytes if something is fetched, a line for everything else."""
+    if plan.to_download == 0:
+        yield _Watcher(console, Bar())
+        return
+    with console.progress(None, "connecting") as bar:
         yield _Watcher(console, bar)
 
 
@@ -301,6 +248,7 @@ class _Watcher:
         if step.transfer.note:
             self._console.note(f"{step.what}: {step.transfer.note}")
         if step.what != self._file:
+            self._bar.advance(-self._shown)
             self._file, self._shown = step.what, 0.0
         if step.transfer.total:
             self._bar.total(step.transfer.total / 1e6)
@@ -323,19 +271,3 @@ def _ask(question: str, yes: bool) -> None:
         return
     if not typer.confirm(question, default=True, err=True):
         raise UsageError("nothing was done")
-
-
-def _brief(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {part}" for name, part in value.items() if part not in (None, ""))
-    return "takes none" if value is None else str(value)
-
-
-def _bytes(size: object) -> str:
-    """Bytes for a person, in powers of ten."""
-    if not isinstance(size, int):
-        return "size not known"
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} B"

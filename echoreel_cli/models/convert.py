@@ -94,7 +94,7 @@ def examine(checkpoint: Checkpoint, *, references: bool) -> tuple[Networks, list
     _complete(parts, references)
     if not references:
         parts.adapter = {}
-    networks = _build(parts)
+    networks = build_networks(parts)
     for part, state in networks.states.items():
         check_finite(state, part)
     checks = [f"{len(checkpoint.tensors)} tensors read; every name and shape is as expected, every value finite"]
@@ -121,7 +121,8 @@ def write_networks(folder: Path, networks: Networks, *, dtype: torch.dtype | Non
     write_text_encoder(folder / "text_encoder", networks.text_encoder, states["text_encoder"], dtype=dtype)
 
 
-def _build(parts: Parts) -> Networks:
+def build_networks(parts: Parts) -> Networks:
+    """The networks that published weights are for, on the meta device, and the weights under our names."""
     import torch
     from diffusers import AutoencoderKL
     from transformers import CLIPTextConfig, CLIPTextModel
