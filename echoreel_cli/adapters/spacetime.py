@@ -1,0 +1,98 @@
+"""The small variant of EchoReel: every position of every frame looks at all patches of all references, with times and places.
+
+Why it exists: with one token a frame (the paper's form) a small frozen backbone learns nothing from references; with
+tokens that keep their place it does. The bundled mini model ships this form, the public weights keep the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from echoreel_cli.adapters.action import ActionAdapter, ActionContext, Size
+from echoreel_cli.attention import Projections
+from echoreel_cli.backbones.base import Site
+from echoreel_cli.prism.patches import PatchPrism, PatchPrismConfig, PlaceAndTime
+
+
+@dataclass(frozen=True, slots=True)
+class SpacetimeAdapterConfig:
+    """The shape of a `SpacetimeAdapter`."""
+
+    kind: Literal["spacetime"] = "spacetime"
+    prism: PatchPrismConfig = field(default_factory=PatchPrismConfig)
+    site_widths: tuple[int, ...] = (128, 128, 128, 128)
+    """Width of each temporal site of the backbone, in execution order."""
+    heads: int = 4
+    head_width: int = 40
+
+    @classmethod
+    def for_sites(cls, sites: Sequence[Site], prism: PatchPrismConfig, *, heads: int = 4, head_width: int = 40) -> SpacetimeAdapterConfig:
+        """The configuration that fits a backbone's temporal sites."""
+        return cls(prism=prism, site_widths=tuple(site.width for site in sites if site.kind == "temporal"), heads=heads, head_width=head_width)
+
+
+class SpacetimeInjection(Projections):
+    """Cross-attention from (time, place) to (reference, time, place); the output map starts at zero."""
+
+    def __init__(self, width: int, config: SpacetimeAdapterConfig) -> None:
+        super().__init__(width, config.heads, config.head_width, config.prism.width)
+        self.norm = nn.LayerNorm(width)
+        self.where = PlaceAndTime(width, config.prism.grid, config.prism.temporal_length)
+        self.where_of_keys = PlaceAndTime(config.prism.width, config.prism.grid, config.prism.temporal_length)
+        self.gate = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+        nn.init.zeros_(self.to_out.weight)
+        nn.init.zeros_(self.to_out.bias)
+        nn.init.zeros_(cast(nn.Linear, self.gate[2]).weight)
+        nn.init.zeros_(cast(nn.Linear, self.gate[2]).bias)
+
+    def project_tokens(self, tokens: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """Tokens (b r t n d) on a grid of `size` -> keys and values, each (b a r*t*n e)."""
+        placed = tokens + self.where_of_keys(tokens.shape[2], *size)
+        return self.split(self.to_k(placed).flatten(1, 3)).transpose(1, 2), self.split(self.to_v(placed).flatten(1, 3)).transpose(1, 2)
+
+    def forward(self, x: Tensor, size: Size, keys: Tensor, values: Tensor) -> Tensor:
+        """x (b t n d) -> what is added to it."""
+        asking = self.norm(x) + self.where(x.shape[1], *size)
+        q = self.split(self.to_q(asking.flatten(1, 2))).transpose(1, 2)
+        out = F.scaled_dot_product_attention(q, keys, values).transpose(1, 2).flatten(2)
+        added = self.to_out(out).view(x.shape)
+        result: Tensor = added + self.gate(self.norm(x + added))
+        return result
+
+
+class SpacetimeAdapter(ActionAdapter):
+    """Patch tokens of each reference, read at every temporal site from everywhere."""
+
+    def __init__(self, config: SpacetimeAdapterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.prism = PatchPrism(config.prism)
+        self.injections = nn.ModuleList(SpacetimeInjection(width, config) for width in config.site_widths)
+
+    @property
+    def site_names(self) -> tuple[str, ...]:
+        """All temporal sites."""
+        return tuple(f"temporal.{index}" for index in range(len(self.injections)))
+
+    def encode(self, reference_latents: Tensor, text: Tensor, reference_text: Tensor) -> ActionContext:
+        """(b r c t h w) -> keys and values of every site; the words play no role in this form."""
+        b, r = reference_latents.shape[:2]
+        if r == 0:
+            return ActionContext.none()
+        dtype = self.prism.latents_in.weight.dtype
+        tokens = self.prism(reference_latents.flatten(0, 1).to(dtype)).unflatten(0, (b, r))
+        size = (reference_latents.shape[-2] // self.config.prism.patch, reference_latents.shape[-1] // self.config.prism.patch)
+        return ActionContext({name: self._injection(name).project_tokens(tokens, size) for name in self.site_names}, r)
+
+    def addition(self, site: str, x: Tensor, size: Size, context: ActionContext) -> Tensor:
+        """What the references add at a site."""
+        out: Tensor = self._injection(site)(x, size, *context.sites[site])
+        return out
+
+    def _injection(self, site: str) -> SpacetimeInjection:
+        return cast(SpacetimeInjection, self.injections[int(site.rpartition(".")[2])])

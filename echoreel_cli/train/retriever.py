@@ -1,0 +1,125 @@
+"""Training the small retriever: an open_clip model on the rendered world, all actions named, frames pooled as the library pools them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from echoreel_cli.mini import vocabulary
+from echoreel_cli.mini.people import SCENES
+from echoreel_cli.train.worldset import Label, WorldSet
+
+CONTEXT = 32
+"""Text tokens."""
+WIDTH = 128
+
+
+def model_config(tokens: int) -> dict[str, object]:
+    """open_clip's configuration of the retriever for a vocabulary of that many tokens."""
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {"image_size": 64, "layers": 4, "width": 192, "head_width": 32, "patch_size": 16},
+        "text_cfg": {"context_length": CONTEXT, "vocab_size": tokens, "width": WIDTH, "heads": 4, "layers": 3},
+    }
+
+
+PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bilinear", "resize_mode": "squash"}
+"""How frames are prepared, in open_clip's own words."""
+
+
+def new_retriever(vocabulary_file: Path) -> tuple[open_clip.CLIP, SimpleTokenizer]:
+    """A fresh retriever and its tokenizer; the vocabulary is written to `vocabulary_file`."""
+    vocabulary_file.parent.mkdir(parents=True, exist_ok=True)
+    tokens = vocabulary.write(vocabulary_file)
+    config = model_config(tokens)
+    model = open_clip.CLIP(embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=config["text_cfg"])
+    return model, SimpleTokenizer(bpe_path=str(vocabulary_file), context_length=CONTEXT)
+
+
+class WordsTask:
+    """First the words alone: the text tower learns to tell what a caption says (action, clothes, place). It is locked afterwards.
+
+    The video model reads this tower, so its training need not wait for the picture tower.
+    """
+
+    def __init__(self, data: WorldSet, model: open_clip.CLIP, tokenizer: SimpleTokenizer) -> None:
+        said = [_said(label) for label in data.labels]
+        self._classes = [tuple(dict.fromkeys(column)) for column in zip(*said, strict=True)]
+        index = [{name: i for i, name in enumerate(names)} for names in self._classes]
+        self._targets = torch.tensor([[table[name] for table, name in zip(index, row, strict=True)] for row in said])
+        self._tokens = tokenizer([label.caption for label in data.labels])
+        heads = nn.ModuleList(nn.Linear(WIDTH, len(names)) for names in self._classes)
+        self.network: nn.Module = nn.ModuleDict({"model": model, "heads": heads})
+
+    def loss(self, network: nn.Module, batch: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Cross entropy of everything that the captions of `batch` clips say."""
+        inner = cast(nn.ModuleDict, getattr(network, "module", network))
+        rows = torch.randint(len(self._tokens), (batch,), generator=generator)
+        device = next(network.parameters()).device
+        vectors = cast(open_clip.CLIP, inner["model"]).encode_text(self._tokens[rows].to(device))
+        targets = self._targets[rows].to(device)
+        heads = cast(nn.ModuleList, inner["heads"])
+        losses = [nn.functional.cross_entropy(head(vectors).float(), targets[:, i]) for i, head in enumerate(heads)]
+        return torch.stack(losses).sum(), {f"part{i}": float(one.detach()) for i, one in enumerate(losses)}
+
+
+def _said(label: Label) -> tuple[str, ...]:
+    """What a caption itself says: action, shirt, trousers, hat, place; empty where it is silent."""
+    words = label.caption.split()
+    before = {name: words[words.index(name) - 1] if name in words else "" for name in ("shirt", "trousers", "hat")}
+    place = next((scene.name for scene in SCENES if scene.phrase in label.caption), "")
+    return (label.action or "", before["shirt"], before["trousers"], before["hat"], place)
+
+
+def lock_words(model: open_clip.CLIP) -> None:
+    """Freeze the text tower; its last projection still learns to meet the pictures."""
+    for part in (model.token_embedding, model.transformer, model.ln_final):
+        part.requires_grad_(False)
+    model.positional_embedding.requires_grad_(False)
+
+
+class RetrieverTask:
+    """The CLIP loss between sentences and the mean of a clip's frame vectors; clips of the same sentence's action are not pushed apart."""
+
+    def __init__(self, data: WorldSet, model: open_clip.CLIP, tokenizer: SimpleTokenizer, *, frames: int = 4) -> None:
+        self.network: nn.Module = model
+        self._frames, self._labels, self._count = data.frames, data.labels, frames
+        self._rows = data.where(lambda label: label.action is not None)
+        self._tokens = tokenizer([label.caption for label in data.labels])
+
+    def loss(self, network: nn.Module, batch: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss on `batch` clips of `frames` frames each."""
+        rows = self._rows[torch.randint(len(self._rows), (batch,), generator=generator).numpy()]
+        device = next(network.parameters()).device
+        start = int(torch.randint(2, (1,), generator=generator))
+        clips = np.stack([self._frames[row][start::2][: self._count] for row in rows])
+        images = torch.from_numpy(clips).to(device).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
+        inner = getattr(network, "module", network)
+        vision = nn.functional.normalize(inner.encode_image(images, normalize=True).float().unflatten(0, (batch, -1)).mean(1), dim=-1)
+        text = inner.encode_text(self._tokens[torch.from_numpy(rows)].to(device), normalize=True).float()
+        logits = inner.logit_scale.exp().clamp(max=50) * vision @ text.T
+        target = torch.arange(batch, device=device)
+        loss = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
+        names = [self._labels[row].action for row in rows]
+        found = logits.argmax(-1).tolist()
+        same = float(np.mean([names[i] == names[j] for i, j in enumerate(found)]))
+        return loss, {"same_action": same}
+
+
+def export(model: open_clip.CLIP, vocabulary_file: Path, folder: Path) -> None:
+    """Write the retriever in open_clip's own folder format, with its vocabulary beside it; weights in half precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = int(model.token_embedding.weight.shape[0])
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_config(tokens), "preprocess_cfg": PREPROCESS}, indent=2) + "\n")
+    state = {name: value.detach().cpu().half().contiguous() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    (folder / "bpe.txt.gz").write_bytes(vocabulary_file.read_bytes())
