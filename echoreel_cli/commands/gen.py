@@ -99,8 +99,10 @@ def gen(
       echoreel gen --from backflip.json -o again.mp4
     """
     console = Console(json=as_json, quiet=quiet)
-    if output == STDIO and (as_json or quiet or sheet):
-        raise UsageError("standard output carries the video itself", hint="-o - goes with none of --json, -q and --sheet")
+    if output == STDIO and (as_json or sheet):
+        raise UsageError("standard output carries the video itself", hint="-o - goes with neither --json nor --sheet")
+    if output == STDIO and sys.stdout.isatty() and not dry_run:
+        raise UsageError("a terminal cannot show a video", hint="send it on: ... -o - | ffplay -")
     settings = load()
     run = Run(
         console=console,

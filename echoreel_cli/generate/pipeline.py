@@ -15,21 +15,19 @@ All noise comes from one CPU generator seeded by the request, so a seed means th
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 
 from echoreel_cli.generate.plan import Sampling
-from echoreel_cli.generate.references import to_frames, to_video
+from echoreel_cli.generate.references import Shown, to_frames, to_video
 from echoreel_index.errors import OutOfMemory, UsageError
-from echoreel_index.nouns import Reference
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,20 +49,6 @@ class Progress:
     stage: Stage
     done: int
     total: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """A reference and the pixels of it that the model sees, (t h w c) uint8."""
-
-    reference: Reference
-    frames: Frames
-    key: str = field(init=False, repr=False)
-    """The same for the same pixels."""
-
-    def __post_init__(self) -> None:
-        digest = hashlib.sha256(f"{self.frames.shape}".encode() + np.ascontiguousarray(self.frames).tobytes())
-        object.__setattr__(self, "key", digest.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

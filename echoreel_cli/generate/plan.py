@@ -36,6 +36,12 @@ class Sampling:
     fps: float
     negative: str = ""
 
+    @classmethod
+    def of(cls, info: ModelInfo, seed: int) -> Sampling:
+        """The model's own settings."""
+        own = info.defaults
+        return cls(seed, own.steps, own.guidance, own.eta, own.height, own.width, own.frames, own.fps, own.negative)
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:

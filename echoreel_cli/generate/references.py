@@ -9,8 +9,11 @@ size (the aspect ratio is not kept), as the public model was trained; see `Refer
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +26,7 @@ from echoreel_index.nouns import Reference
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from echoreel_cli.models.folder import ReferenceShape
+    from echoreel_cli.models.folder import ModelInfo, ReferenceShape
     from echoreel_index.decode import Decoder
 
 SLACK = 0.15
@@ -37,6 +40,20 @@ class Resolved:
     reference: Reference
     changed: bool
     """The file is not the one that was indexed: its hash differs from the library's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A reference and the pixels of it that the model sees, (t h w c) uint8."""
+
+    reference: Reference
+    frames: np.ndarray[Any, Any]
+    key: str = field(init=False, repr=False)
+    """The same for the same pixels."""
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(f"{self.frames.shape}".encode() + np.ascontiguousarray(self.frames).tobytes())
+        object.__setattr__(self, "key", digest.hexdigest())
 
 
 def resolve(reference: Reference, decoder: Decoder) -> Resolved:
@@ -79,6 +96,25 @@ def read_frames(reference: Reference, shape: ReferenceShape, size: tuple[int, in
     if len(frames) != len(distinct):
         raise VideoError(f"{reference.path} gave {len(frames)} of {len(distinct)} frames from {reference.start:g} s on")
     return repeat_last(np.stack(frames), shape.frames)
+
+
+def show(references: Sequence[Reference], info: ModelInfo, decoder: Decoder | None = None) -> tuple[Shown, ...]:
+    """The references with their pixels, in the number, rate and size that the model was trained with.
+
+    Raises:
+        UsageError: the model takes no references.
+        VideoError: a file cannot be read.
+    """
+    from echoreel_index.decode import Decoder
+
+    if not references:
+        return ()
+    if info.reference is None:
+        raise UsageError(f"the model {info.name} takes no references", hint="--k 0 generates without")
+    size = (info.defaults.height, info.defaults.width)
+    with ExitStack() as stack:
+        open_one = decoder or stack.enter_context(Decoder())
+        return tuple(Shown(reference, read_frames(reference, info.reference, size, open_one)) for reference in references)
 
 
 def repeat_last(frames: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from echoreel_cli import __version__
 from echoreel_cli.generate.jobs import Failure, Job
 from echoreel_cli.generate.naming import STDOUT, Output
-from echoreel_cli.generate.pipeline import GenerationRequest, GenerationResult, Pipeline, Progress, Shown
+from echoreel_cli.generate.pipeline import GenerationRequest, GenerationResult, Pipeline, Progress
 from echoreel_cli.generate.provenance import SCHEMA, ModelRecord, Record, VideoFile, dumps, summary, versions
-from echoreel_cli.generate.references import read_frames
+from echoreel_cli.generate.references import show
 from echoreel_cli.generate.sheet import Row, contact_sheet
 from echoreel_cli.generate.write import video_bytes, write_atomically
-from echoreel_index.errors import EchoreelError, OutOfMemory, UsageError
+from echoreel_index.errors import EchoreelError, OutOfMemory
 
 if TYPE_CHECKING:
     from echoreel_cli.models.open import Model
@@ -39,7 +39,7 @@ class Made:
 def run_job(job: Job, pipeline: Pipeline, decoder: Decoder, *, force: bool, sheet: bool, progress: Callable[[Progress], None]) -> Made:
     """Read the references, generate, write MP4, JSON and contact sheet. Raises from the error tree."""
     began = time.perf_counter()
-    request = GenerationRequest(job.prompt, job.sampling, read_references(job, pipeline, decoder))
+    request = GenerationRequest(job.prompt, job.sampling, show(job.references, pipeline.model.info, decoder))
     reading = time.perf_counter() - began
     result = pipeline.generate(request, progress)
     encoding = time.perf_counter()
@@ -52,17 +52,6 @@ def run_job(job: Job, pipeline: Pipeline, decoder: Decoder, *, force: bool, shee
         write_atomically(job.output.record, dumps(record), force=force)
     path = _write_sheet(job, result, force=force) if sheet else None
     return Made(job, record, content, path, time.perf_counter() - began)
-
-
-def read_references(job: Job, pipeline: Pipeline, decoder: Decoder) -> tuple[Shown, ...]:
-    """The pixels of a job's references, in the shape that the model was trained with."""
-    info = pipeline.model.info
-    if not job.references:
-        return ()
-    if info.reference is None:
-        raise UsageError(f"the model {info.name} takes no references", hint="--k 0 generates without")
-    size = (info.defaults.height, info.defaults.width)
-    return tuple(Shown(reference, read_frames(reference, info.reference, size, decoder)) for reference in job.references)
 
 
 def record_of(job: Job, pipeline: Pipeline, content: bytes, timings: dict[str, float]) -> Record:

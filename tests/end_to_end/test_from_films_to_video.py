@@ -133,6 +133,15 @@ def test_a_batch_loads_the_model_once_and_computes_shared_parts_once(cli: Cli, h
     assert (here / "single.mp4").read_bytes() == videos[1], "a video does not depend on what was made before it"
 
 
+def test_what_fails_stops_nothing_else(cli: Cli, here: Path, videos: Path) -> None:
+    lines = [{"prompt": "a", "seed": 1, "refs": ["nowhere.mp4"]}, {"prompt": "b", "seed": 2, "refs": [str(videos / "up.mp4")]}]
+    (here / "prompts.txt").write_text("\n".join(json.dumps(line) for line in lines))
+    done = cli("gen", "--prompts", "prompts.txt")
+    assert (done.code, done.out) == (4, "b-2.mp4\n")
+    assert "nowhere.mp4 does not exist" in done.err and "1 of 2 videos could not be made" in done.err
+    assert sorted(path.name for path in here.iterdir()) == ["b-2.json", "b-2.mp4", "prompts.txt"]
+
+
 def test_standard_output_carries_a_video_that_can_be_read_from_a_pipe(here: Path) -> None:
     command = [sys.executable, "-m", "echoreel_cli", "gen", "a square", "--k", "0", "--seed", "1", "-o", "-"]
     done = subprocess.run(command, capture_output=True, check=True, env=_environment())
