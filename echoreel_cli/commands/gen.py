@@ -127,8 +127,7 @@ def gen(
     info, folder, shape = read_model(run.model)
     options = _sampling(info, settings, seed, steps, guidance, size, frames, fps, negative)
     wanted = _wanted(words, options, count, settings.k if k is None else k, refs, output, seed)
-    floor = min_score if min_score is not None else settings.min_score if settings.min_score is not None else info.score_floor
-    generate(run, wanted, info, folder, shape, floor)
+    generate(run, wanted, info, folder, shape, settings.min_score if min_score is None else min_score)
 
 
 def _read_prompts(words: Sequence[str], file: Path | None, *, from_stdin_too: bool) -> list[Prompt]:
@@ -149,6 +148,8 @@ def _read_prompts(words: Sequence[str], file: Path | None, *, from_stdin_too: bo
             return parse_prompts(file.read_text(encoding="utf-8").splitlines(), str(file))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read prompts from {file}: {error}") from error
+    if STDIO in words:
+        raise UsageError("`-` reads all prompts from standard input, so no other can be given")
     if any(not word.strip() for word in words):
         raise UsageError("a prompt is empty")
     return [Prompt(word.strip()) for word in words]

@@ -50,7 +50,7 @@ def read_model(name: str) -> tuple[ModelInfo, Path, Shape]:
     return read_info(folder), folder, read_shape(folder)
 
 
-def generate(run: Run, wanted: Sequence[Wanted], info: ModelInfo, folder: Path, shape: Shape, min_score: float) -> None:
+def generate(run: Run, wanted: Sequence[Wanted], info: ModelInfo, folder: Path, shape: Shape, min_score: float | None) -> None:
     from echoreel_cli.generate.jobs import Job, find_references
     from echoreel_cli.generate.naming import refuse_overwrite
     from echoreel_cli.generate.plan import check, check_steps
@@ -64,10 +64,8 @@ def generate(run: Run, wanted: Sequence[Wanted], info: ModelInfo, folder: Path, 
     check_steps(folder, [video.sampling.steps for video in wanted])
     refuse_overwrite(output_files([video.output for video in wanted], sheet=run.sheet), force=run.force)
     with Decoder() as decoder:
-        with _library(run.library) as retriever:
-            jobs = find_references(
-                wanted, retriever, decoder, min_score=min_score, allow_no_match=run.allow_no_match, warn=run.console.warn
-            )
+        with _library(run, info, min_score) as retriever:
+            jobs = find_references(wanted, retriever, decoder, allow_no_match=run.allow_no_match, warn=run.console.warn)
         ready = [job for job in jobs if isinstance(job, Job)]
         failed = [job for job in jobs if not isinstance(job, Job)]
         if not ready:
@@ -86,16 +84,21 @@ def generate(run: Run, wanted: Sequence[Wanted], info: ModelInfo, folder: Path, 
 
 
 @contextmanager
-def _library(folder: Path) -> Iterator[Callable[[], Retriever]]:
+def _library(run: Run, info: ModelInfo, min_score: float | None) -> Iterator[Callable[[], Retriever]]:
     """The library, opened when it is first asked for."""
-    from echoreel_cli.generate.retrieve import Retriever
+    from echoreel_cli.generate.retrieve import Retriever, floor_for
     from echoreel_cli.models.encoders import open_encoder
 
     opened: list[Retriever] = []
 
     def retriever() -> Retriever:
         if not opened:
-            opened.append(Retriever(folder, open_encoder))
+            opened.append(Retriever(run.library, open_encoder, lambda card: floor_for(card, min_score, info.encoder, info.score_floor)))
+            if opened[0].min_score is None:
+                mine = opened[0].library.card.name
+                run.console.note(
+                    f"no score floor: {info.name} has one for encoder {info.encoder}, the library's is {mine}; see --min-score"
+                )
         return opened[0]
 
     try:
@@ -266,10 +269,11 @@ def make_again(run: Run, file: Path, output: str | None, accept_changes: bool, d
     from echoreel_index.decode import Decoder
 
     record = load_record(file)
-    run = replace(run, model=record.model.name, device=device or record.device, dtype=dtype or record.dtype, offload=record.offload)
+    run = replace(run, device=device or record.device, dtype=dtype or record.dtype, offload=record.offload)
     job = job_of(record, output)
     refuse_overwrite(output_files([job.output], sheet=run.sheet), force=run.force)
-    info, folder, shape = read_model(record.model.folder or run.model)
+    there = record.model.folder and Path(record.model.folder).is_dir()
+    info, folder, shape = read_model(record.model.folder if there else record.model.name)
     check(job.sampling, shape)
     for changes, weights in ((changed_references(record), False), (changed_weights(record, folder), True)):
         if not accept_changes:

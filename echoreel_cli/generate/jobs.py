@@ -99,7 +99,6 @@ def find_references(
     retriever: Callable[[], Retriever],
     decoder: Decoder,
     *,
-    min_score: float,
     allow_no_match: bool,
     warn: Warn,
 ) -> list[Job | Failure]:
@@ -113,14 +112,14 @@ def find_references(
     for video in wanted:
         references, retrieval = video.refs or (), None
         if video.refs is None and video.k > 0:
-            answer = _ask(asked, retriever(), video, min_score)
+            answer = _ask(asked, retriever(), video)
             if isinstance(answer, NoMatch) and not allow_no_match:
                 found.append(Failure(video.prompt, video.output, answer))
                 continue
             if isinstance(answer, NoMatch):
                 warn(f"{answer.message}; going on without references")
             references = () if isinstance(answer, NoMatch) else answer
-            retrieval = retriever().record(video.k, min_score)
+            retrieval = retriever().record(video.k)
         try:
             known = tuple(_known(reference, files, decoder, warn) for reference in references)
         except (UsageError, VideoError) as error:
@@ -141,13 +140,13 @@ def _known(reference: Reference, files: dict[Reference, Reference], decoder: Dec
 
 
 def _ask(
-    asked: dict[tuple[str, int], tuple[Reference, ...] | NoMatch], retriever: Retriever, video: Wanted, min_score: float
+    asked: dict[tuple[str, int], tuple[Reference, ...] | NoMatch], retriever: Retriever, video: Wanted
 ) -> tuple[Reference, ...] | NoMatch:
     """One question a prompt, however many videos it gets."""
     key = (video.prompt, video.k)
     if key not in asked:
         try:
-            asked[key] = retriever.references(video.prompt, video.k, min_score)
+            asked[key] = retriever.references(video.prompt, video.k)
         except NoMatch as error:
             asked[key] = error
     return asked[key]

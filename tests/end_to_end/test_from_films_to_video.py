@@ -31,7 +31,7 @@ def frames_of(content: bytes) -> np.ndarray[Any, Any]:
 def test_a_prompt_becomes_a_video_with_its_record(cli: Cli, here: Path, library_folder: Path, videos: Path) -> None:
     done = cli("gen", "a square moving right", "--k", "2", "--seed", "7", "-o", "out.mp4", "--sheet")
     assert (done.code, done.out) == (0, "out.mp4\n")
-    assert "seed 7" in done.err
+    assert "seed 7" in done.err and "no score floor" in done.err
     content = (here / "out.mp4").read_bytes()
     assert frames_of(content).shape == (4, 16, 16, 3)
     record = load(here / "out.mp4")

@@ -19,8 +19,10 @@ from echoreel_cli.generate.plan import (
     size_in_words,
 )
 from echoreel_cli.generate.provenance import differences, dumps, load
+from echoreel_cli.generate.retrieve import floor_for
 from echoreel_cli.models.folder import read_info
 from echoreel_index.errors import EchoreelError, OutOfMemory, UsageError, WeightsError
+from echoreel_index.nouns import EncoderCard
 from tests.tiny_model import write_tiny_model
 
 SAMPLING = Sampling(seed=3, steps=50, guidance=12.0, eta=1.0, height=256, width=256, frames=16, fps=4.0)
@@ -104,3 +106,11 @@ def test_a_record_that_is_not_understood_is_refused(change: dict[str, object], s
 
 def test_versions_are_compared_in_words() -> None:
     assert differences({"torch": "2.11", "av": "18"}, {"torch": "2.15", "av": "18", "numpy": "2"}) == ["numpy - -> 2", "torch 2.11 -> 2.15"]
+
+
+@pytest.mark.parametrize(
+    ("library", "asked", "floor"),
+    [("PE-Core-B-16", None, 0.2), ("PE-Core-B-16/meta", None, 0.2), ("mini", None, None), ("mini", 0.4, 0.4), ("PE-Core-B-16", -1.0, -1.0)],
+)
+def test_a_floor_counts_for_the_encoder_it_was_set_for(library: str, asked: float | None, floor: float | None) -> None:
+    assert floor_for(EncoderCard(library, 8, "f"), asked, "PE-Core-B-16", 0.2) == floor
