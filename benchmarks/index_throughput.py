@@ -3,14 +3,14 @@
     python benchmarks/index_throughput.py                      200 drawn videos, the tiny encoder made here
     python benchmarks/index_throughput.py --folder ~/videos --encoder mini
 
-Prints one JSON object. Peak memory is that of this process; the decode worker's is given beside it.
+Prints one JSON object. Peak memory is that of this process, most of it torch and the encoder (`peak_memory_before_mib`); the
+decode worker's is given beside it. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from fractions import Fraction
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from echoreel_index.clips import WindowSettings
+from echoreel_index.decoder import Decoder
 from echoreel_index.library import Library
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def draw(folder: Path, count: int, seconds: float) -> None:
 
 def tiny_encoder(folder: Path) -> Path:
     """A small open_clip model with random weights: its cost is that of decoding and storing, not of seeing."""
+    import logging
+
     import open_clip
     import torch
     from safetensors.torch import save_file
@@ -62,6 +65,7 @@ def tiny_encoder(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "open_clip_config.json").write_text(json.dumps(TINY))
     torch.manual_seed(0)
+    logging.disable()
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, str(folder / "open_clip_model.safetensors"))
     return folder
@@ -70,9 +74,12 @@ def tiny_encoder(folder: Path) -> Path:
 def measure(folder: Path, library: Path, encoder: Encoder) -> dict[str, object]:
     """Index `folder` into an empty library twice."""
     opened = Library.create_or_open(library, encoder)
-    before = time.perf_counter()
-    first = opened.update([folder], settings=WindowSettings())
-    between = time.perf_counter()
+    memory_before = peak_memory("self")
+    with Decoder() as decoder:
+        before = time.perf_counter()
+        first = opened.update([folder], settings=WindowSettings(), decoder=decoder)
+        between = time.perf_counter()
+        worker_memory = peak_memory(str(decoder.pid))
     second = opened.update([folder], settings=WindowSettings())
     after = time.perf_counter()
     asked = time.perf_counter()
@@ -90,10 +97,19 @@ def measure(folder: Path, library: Path, encoder: Encoder) -> dict[str, object]:
         "second_run_s": round(after - between, 4),
         "second_run_frames": second.frames,
         "search_s": round(answered - asked, 4),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "peak_worker_memory_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+        "peak_memory_before_mib": memory_before,
+        "peak_memory_mib": peak_memory("self"),
+        "peak_worker_memory_mib": worker_memory,
         "library_mib": round(sum(file.stat().st_size for file in library.iterdir()) / 2**20, 2),
     }
+
+
+def peak_memory(process: str) -> int:
+    """MiB that a process has held at most since it started (Linux)."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) // 1024
+    return 0
 
 
 def main() -> None:

@@ -65,6 +65,11 @@ class Decoder:
                 if pipe is not None:
                     pipe.close()
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker, if it runs."""
+        return self._process.pid if self._process is not None else None
+
     def probe(self, path: str) -> Probe:
         """What the container says. Raises VideoError."""
         try:

@@ -22,14 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.errors import UsageError, WeightsError
+from echoreel_index.fetch import CONFIG_NAME, load_model
 from echoreel_index.nouns import EncoderCard
 
 if TYPE_CHECKING:
     import torch
 
 DEFAULT_ENCODER = "PE-Core-B-16"
-CONFIG_NAME = "open_clip_config.json"
-VOCABULARY_NAME = "bpe.txt.gz"
 SAMPLES = 1024
 """Values of each tensor that go into a fingerprint."""
 
@@ -110,13 +109,11 @@ def open_encoder(
     Raises WeightsError when its weights are not here and cannot be fetched, UsageError when nobody knows the name.
     """
     spec, tag = _resolved(name)
-    import open_clip
-
     try:
-        model = open_clip.create_model(spec, pretrained=tag, load_weights=True, require_pretrained=True)
+        model, tokenizer = load_model(spec, tag)
     except Exception as error:  # open_clip and the hub raise a dozen kinds for one thing: there are no usable weights
         raise _no_weights(name, spec, error) from error
-    return OpenClipEncoder(model, _tokenizer(spec), called or canonical_name(name), device=device, dtype=dtype)
+    return OpenClipEncoder(model, tokenizer, called or canonical_name(name), device=device, dtype=dtype)
 
 
 def canonical_name(name: str) -> str:
@@ -172,21 +169,9 @@ def _no_weights(name: str, spec: str, error: Exception) -> WeightsError:
 
 
 def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:160]
-
-
-def _tokenizer(spec: str) -> Any:
-    import open_clip
-
-    if spec.startswith("local-dir:"):
-        folder = Path(spec.removeprefix("local-dir:"))
-        if (folder / VOCABULARY_NAME).is_file():
-            from open_clip.tokenizer import SimpleTokenizer
-
-            config = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-            length = config["model_cfg"]["text_cfg"].get("context_length", 77)
-            return SimpleTokenizer(bpe_path=str(folder / VOCABULARY_NAME), context_length=length)
-    return open_clip.get_tokenizer(spec)
+    """The innermost reason in one sentence."""
+    words = " ".join(str(error).split()).split("Last error: ")[-1].split(". ")[0]
+    return (words or type(error).__name__)[:200]
 
 
 def _preprocess_config(model: Any) -> dict[str, Any]:

@@ -31,6 +31,8 @@ _Key = tuple[str, str, tuple[int, int] | None]
 def available() -> dict[str, Opener]:
     """The readers whose libraries are installed, best first."""
     found: dict[str, Opener] = {}
+    # decord2 loads every NVIDIA library it finds beside it, for a GPU decoder that we do not use: 600 MB and half a second.
+    sys.modules.setdefault("nvidia", None)  # type: ignore[arg-type]
     try:
         import decord  # noqa: F401
 

@@ -135,11 +135,14 @@ def test_an_answer_that_nobody_waited_for_does_not_meet_the_next_question(tmp_pa
         assert [at for _, at in decoder.read(path, [1.0])] == [1.0]
 
 
-def test_the_worker_does_not_import_torch() -> None:
-    code = "import sys, echoreel_index.worker as w; w.available(); print('torch' in sys.modules)"
+def test_the_worker_loads_neither_torch_nor_cuda() -> None:
+    code = (
+        "import sys, echoreel_index.worker as w\nprint(list(w.available()), 'torch' in sys.modules)\n"
+        "from pathlib import Path\nmaps = Path('/proc/self/maps')\nprint('cublas' in maps.read_text() if maps.exists() else False)"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.stdout.strip() == "False", done.stderr
+    assert done.stdout.splitlines() == ["['decord', 'pyav'] False", "False"], done.stderr
 
 
 def test_a_hanging_worker_dies_with_its_killed_parent(tmp_path: Path, make_video: MakeVideo, bad_worker: list[str]) -> None:
