@@ -28,9 +28,7 @@ def probe(path: Path | str, *, decoder: Decoder | None = None) -> Probe:
         return worker.probe(absolute(Path(path)))
 
 
-def frames_at(
-    path: Path | str, seconds: Sequence[float], *, size: Size = None, decoder: Decoder | None = None
-) -> NDArray[np.uint8]:
+def frames_at(path: Path | str, seconds: Sequence[float], *, size: Size = None, decoder: Decoder | None = None) -> NDArray[np.uint8]:
     """For each of `seconds`, in any order, the frame shown then: the last one that starts at or before it.
 
     Times past the end give the last frame. One forward pass over the file. Raises VideoError.

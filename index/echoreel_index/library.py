@@ -1,8 +1,8 @@
 """A folder of videos that can be searched in words: the one file that composes the others.
 
-    library = Library.create_or_open(folder, encoder)
-    report = library.update([Path("videos")], settings=WindowSettings(), progress=draw)
-    hits = library.search("a person doing a backflip", k=3, encoder=encoder)
+library = Library.create_or_open(folder, encoder)
+report = library.update([Path("videos")], settings=WindowSettings(), progress=draw)
+hits = library.search("a person doing a backflip", k=3, encoder=encoder)
 """
 
 from __future__ import annotations

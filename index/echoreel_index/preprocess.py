@@ -1,7 +1,7 @@
 """Frames as files hold them -> the tensors that an open_clip image tower was trained on.
 
-    frames: (n h w c) uint8 RGB
-    out:    (n c s s) float32, mean and deviation of the encoder taken out
+frames: (n h w c) uint8 RGB
+out:    (n c s s) float32, mean and deviation of the encoder taken out
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The FAISS file: a search structure that can be made again from the vectors in SQLite at any time.
 
-    vector: (d) float32, unit
-    rows:   (n) int64, the numbers under which SQLite holds the vectors; never used twice
+vector: (d) float32, unit
+rows:   (n) int64, the numbers under which SQLite holds the vectors; never used twice
 """
 
 from __future__ import annotations

@@ -61,9 +61,7 @@ def test_probe_tells_size_as_shown(tmp_path: Path, make_video: MakeVideo, decode
 
 
 @pytest.mark.parametrize("reader", [DecordReader, PyavReader])
-def test_variable_frame_rate_keeps_true_times(
-    tmp_path: Path, make_video: MakeVideo, reader: type[DecordReader] | type[PyavReader]
-) -> None:
+def test_variable_frame_rate_keeps_true_times(tmp_path: Path, make_video: MakeVideo, reader: type[DecordReader] | type[PyavReader]) -> None:
     times = [0.0, 0.1, 0.2, 1.5, 1.6, 4.0, 4.1]
     opened = reader(str(make_video(tmp_path / "vfr.mp4", times=times)))
     np.testing.assert_allclose(opened.timeline.times, times, atol=2e-3)

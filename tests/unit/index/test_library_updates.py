@@ -64,9 +64,7 @@ def test_a_touched_file_costs_no_decoding(update: Update, videos: Path, encoder:
     assert (report.unchanged, report.changed, encoder.frames) == (3, 0, seen)
 
 
-def test_changed_removed_and_added_files(
-    update: Update, videos: Path, encoder: Encoder, library: Library, make_video: MakeVideo
-) -> None:
+def test_changed_removed_and_added_files(update: Update, videos: Path, encoder: Encoder, library: Library, make_video: MakeVideo) -> None:
     update(videos)
     make_video(videos / "red.mp4", colour=(20, 20, 220), seconds=5)
     (videos / "blue.mp4").unlink()
@@ -78,9 +76,7 @@ def test_changed_removed_and_added_files(
     assert library.search("blue", k=1, encoder=encoder)[0].clip.path == str(videos / "red.mp4")
 
 
-def test_a_moved_file_keeps_its_vectors_and_a_copy_is_found_once(
-    update: Update, videos: Path, encoder: Encoder, library: Library
-) -> None:
+def test_a_moved_file_keeps_its_vectors_and_a_copy_is_found_once(update: Update, videos: Path, encoder: Encoder, library: Library) -> None:
     update(videos)
     seen = encoder.frames
     (videos / "red.mp4").rename(videos / "crimson.mp4")
@@ -159,9 +155,7 @@ def test_other_settings_cut_again_and_are_remembered(update: Update, videos: Pat
     assert library.count() == 3 * 5
 
 
-def test_a_changed_sidecar_is_taken_without_reading_the_video(
-    update: Update, videos: Path, encoder: Encoder, library: Library
-) -> None:
+def test_a_changed_sidecar_is_taken_without_reading_the_video(update: Update, videos: Path, encoder: Encoder, library: Library) -> None:
     update(videos)
     seen = encoder.frames
     (videos / "red.txt").write_text("ein rotes Feld\n")

@@ -74,13 +74,11 @@ KILLS = {
         "pass",
     ),
     "vectors written, not yet noted": (
-        "real = echoreel_index.vectors.VectorFile.write\n"
-        "echoreel_index.vectors.VectorFile.write = lambda self: (real(self), die())",
+        "real = echoreel_index.vectors.VectorFile.write\nechoreel_index.vectors.VectorFile.write = lambda self: (real(self), die())",
         "pass",
     ),
     "half of the vectors written": (
-        "def half(self):\n    self.path.with_suffix('.new').write_bytes(b'half'); die()\n"
-        "echoreel_index.vectors.VectorFile.write = half",
+        "def half(self):\n    self.path.with_suffix('.new').write_bytes(b'half'); die()\nechoreel_index.vectors.VectorFile.write = half",
         "pass",
     ),
 }
