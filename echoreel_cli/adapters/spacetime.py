@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoreel_cli.adapters.action import ActionAdapter, ActionContext, Size
-from echoreel_cli.attention import Projections
+from echoreel_cli.attention import Projections, unflatten
 from echoreel_cli.backbones.base import Site
 from echoreel_cli.prism.patches import PatchPrism, PatchPrismConfig, PlaceAndTime
 
@@ -31,9 +31,12 @@ class SpacetimeAdapterConfig:
     head_width: int = 40
 
     @classmethod
-    def for_sites(cls, sites: Sequence[Site], prism: PatchPrismConfig, *, heads: int = 4, head_width: int = 40) -> SpacetimeAdapterConfig:
+    def for_sites(
+        cls, sites: Sequence[Site], prism: PatchPrismConfig, *, heads: int = 4, head_width: int = 40
+    ) -> SpacetimeAdapterConfig:
         """The configuration that fits a backbone's temporal sites."""
-        return cls(prism=prism, site_widths=tuple(site.width for site in sites if site.kind == "temporal"), heads=heads, head_width=head_width)
+        widths = tuple(site.width for site in sites if site.kind == "temporal")
+        return cls(prism=prism, site_widths=widths, heads=heads, head_width=head_width)
 
 
 class SpacetimeInjection(Projections):
@@ -85,8 +88,9 @@ class SpacetimeAdapter(ActionAdapter):
         if r == 0:
             return ActionContext.none()
         dtype = self.prism.latents_in.weight.dtype
-        tokens = self.prism(reference_latents.flatten(0, 1).to(dtype)).unflatten(0, (b, r))
-        size = (reference_latents.shape[-2] // self.config.prism.patch, reference_latents.shape[-1] // self.config.prism.patch)
+        tokens = unflatten(self.prism(reference_latents.flatten(0, 1).to(dtype)), 0, (b, r))
+        patch = self.config.prism.patch
+        size = (reference_latents.shape[-2] // patch, reference_latents.shape[-1] // patch)
         return ActionContext({name: self._injection(name).project_tokens(tokens, size) for name in self.site_names}, r)
 
     def addition(self, site: str, x: Tensor, size: Size, context: ActionContext) -> Tensor:

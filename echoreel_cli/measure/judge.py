@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from echoreel_cli.attention import unflatten
 from echoreel_cli.mini.actions import ACTIONS
 from echoreel_cli.mini.people import COLOURS
 
@@ -46,7 +47,7 @@ class Judge(nn.Module):
     def forward(self, frames: Tensor) -> Verdict:
         """Frames (b c t h w) in [-1, 1], 64 by 64 -> the verdict."""
         b, _, t = frames.shape[:3]
-        each = self.frame(frames.transpose(1, 2).flatten(0, 1)).unflatten(0, (b, t))
+        each = unflatten(self.frame(frames.transpose(1, 2).flatten(0, 1)), 0, (b, t))
         joined, _ = self.time(each)
         features = joined.mean(1)
         colours = each.mean(1)
@@ -59,7 +60,7 @@ def video_tensor(frames: Tensor) -> Tensor:
 
 
 def spoilt(video: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise and blur as a small generator makes them, drawn anew for each clip: training on clean pictures only would make a picky judge."""
+    """Noise and blur as a small video model makes them, drawn anew for each clip: trained on clean pictures only, a judge is picky."""
     b = video.shape[0]
     blur = nn.functional.avg_pool3d(video, (1, 3, 3), 1, (0, 1, 1), count_include_pad=False)
     share = torch.rand(b, 1, 1, 1, 1, generator=generator) * (torch.rand(b, 1, 1, 1, 1, generator=generator) < 0.6)

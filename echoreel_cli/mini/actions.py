@@ -2,6 +2,7 @@
 
 Held-out actions are never shown to the video model, neither as pictures nor as words; only the retriever and the judge know them.
 """
+# ruff: noqa: E501  one row an action: the table is read down its columns
 
 from __future__ import annotations
 
@@ -125,8 +126,6 @@ ACTIONS: tuple[Action, ...] = _catalogue()
 SEEN: tuple[Action, ...] = tuple(action for action in ACTIONS if not action.held_out)
 
 _BY_NAME = {action.name: action for action in ACTIONS}
-
-
 
 
 def action_named(name: str) -> Action:

@@ -13,7 +13,7 @@ import numpy as np
 from echoreel_cli.mini.skeleton import PARAMETERS, Floats
 
 _INDEX = {name: i for i, name in enumerate(PARAMETERS)}
-_BOTH = {"s": ("ls", "rs"), "sp": ("lsp", "rsp"), "e": ("le", "re"), "el": ("lel", "rel"), "h": ("lh", "rh"), "hp": ("lhp", "rhp"), "k": ("lk", "rk")}
+_BOTH = {name: ("l" + name, "r" + name) for name in ("s", "sp", "e", "el", "h", "hp", "k")}
 _REST = {"sp": 8.0, "e": 8.0, "hp": 3.0}
 
 
@@ -80,5 +80,5 @@ def loop(view: str, pace: float, keys: Mapping[float, Floats], *, starts_anywher
 
 def alternating(view: str, pace: float, first: Floats, second: Floats | None = None) -> Motion:
     """A loop of two poses and their mirror images (a gait): left, between, right, between."""
-    between = second if second is not None else (first + mirrored(first)) / 2
+    between = second if second is not None else np.asarray((first + mirrored(first)) / 2, np.float32)
     return loop(view, pace, {0.0: first, 0.25: between, 0.5: mirrored(first), 0.75: mirrored(between)})

@@ -99,7 +99,8 @@ def _capsules(points: Tensor, looks: Sequence[Look], cameras: Sequence[Camera]) 
     """Ends (b t m 2) twice, depth (b t m), radius (b t m) and colour (b t m 3) of all parts of all bodies."""
     device, dtype = points.device, points.dtype
     b, t = points.shape[:2]
-    scale = torch.tensor([c.zoom * look.height / 1.75 for c, look in zip(cameras, looks, strict=True)], dtype=dtype, device=device).view(b, 1, 1)
+    scales = [c.zoom * look.height / 1.75 for c, look in zip(cameras, looks, strict=True)]
+    scale = torch.tensor(scales, dtype=dtype, device=device).view(b, 1, 1)
     thick = torch.tensor([look.thickness for look in looks], dtype=dtype, device=device).view(b, 1, 1)
     starts = points[:, :, [_J[part[0]] for part in _PARTS]]
     ends = points[:, :, [_J[part[1]] for part in _PARTS]]
@@ -110,7 +111,8 @@ def _capsules(points: Tensor, looks: Sequence[Look], cameras: Sequence[Camera]) 
     head_ends = torch.stack([hair[1], head[1], hat[1]], 2)
     head_radius = torch.stack([0.125 * scale, 0.098 * scale, 0.075 * scale], -1)[..., 0, :].expand(b, 1, 3)
     hats = [list(COLOURS[look.hat]) if look.hat else look.hair.tolist() for look in looks]
-    head_colour = torch.tensor([[look.hair.tolist(), look.skin.tolist(), hat_] for look, hat_ in zip(looks, hats, strict=True)], dtype=dtype, device=device)
+    coloured = [[look.hair.tolist(), look.skin.tolist(), worn] for look, worn in zip(looks, hats, strict=True)]
+    head_colour = torch.tensor(coloured, dtype=dtype, device=device)
     starts, ends = torch.cat([starts, heads], 2), torch.cat([ends, head_ends], 2)
     radius = torch.cat([radius.expand(b, t, -1), head_radius.expand(b, t, -1)], 2)
     depth = (starts[..., 2] + ends[..., 2]) / 2
@@ -122,12 +124,13 @@ def _capsules(points: Tensor, looks: Sequence[Look], cameras: Sequence[Camera]) 
 
 def _worn(look: Look, part: str) -> list[float]:
     """RGB of what is worn on one part of the body."""
-    skin = look.skin.tolist()
+    skin: list[float] = look.skin.tolist()
     if part == "shin":
         return list(COLOURS[look.bottom]) if look.long_legs else skin
     if part == "forearm":
         return list(COLOURS[look.top]) if look.long_sleeves else skin
-    return {"top": list(COLOURS[look.top]), "bottom": list(COLOURS[look.bottom]), "shoes": look.shoes.tolist(), "skin": skin}[part]
+    shoes: list[float] = look.shoes.tolist()
+    return {"top": list(COLOURS[look.top]), "bottom": list(COLOURS[look.bottom]), "shoes": shoes, "skin": skin}[part]
 
 
 def _head(points: Tensor, scale: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -53,6 +53,13 @@ def _rotation(axis: str, degrees: Floats) -> Floats:
     return matrix
 
 
+def _turned(first: Floats, *then: Floats) -> Floats:
+    """Rotations (n 3 3) one after the other, each in the frame of those before it."""
+    for matrix in then:
+        first = np.asarray(first @ matrix, np.float32)
+    return first
+
+
 def _along(matrix: Floats, vector: tuple[float, float, float]) -> Floats:
     """The image of one constant vector under (n 3 3) matrices: (n 3)."""
     return np.asarray(matrix @ np.asarray(vector, np.float32), np.float32)
@@ -67,23 +74,23 @@ def joints_from_angles(pose: Floats, yaw: Floats, height: Floats) -> Floats:
     def p(name: str) -> Floats:
         return np.asarray(pose[..., _INDEX[name]], np.float32)
 
-    body = _rotation("y", yaw + p("spin")) @ _rotation("z", p("roll")) @ _rotation("x", p("pitch"))
-    torso = body @ _rotation("z", p("side")) @ _rotation("x", p("bend"))
-    head = torso @ _rotation("x", p("nod"))
+    body = _turned(_rotation("y", yaw + p("spin")), _rotation("z", p("roll")), _rotation("x", p("pitch")))
+    torso = _turned(body, _rotation("z", p("side")), _rotation("x", p("bend")))
+    head = _turned(torso, _rotation("x", p("nod")))
     pelvis = np.zeros((*pose.shape[:-1], 3), np.float32)
     neck = pelvis + _along(torso, (0, 0.54, 0))
     found = {"pelvis": pelvis, "neck": neck, "head": neck + _along(head, (0, 0.21, 0.03))}
     for side, sign in (("left", 1.0), ("right", -1.0)):
         letter = side[0]
         shoulder = neck + _along(torso, (sign * 0.19, -0.04, 0))
-        arm = torso @ _rotation("x", -p(letter + "s")) @ _rotation("z", sign * p(letter + "sp"))
+        arm = _turned(torso, _rotation("x", -p(letter + "s")), _rotation("z", sign * p(letter + "sp")))
         elbow = shoulder + _along(arm, (0, -0.30, 0))
-        fore = arm @ _rotation("z", sign * p(letter + "el")) @ _rotation("x", -p(letter + "e"))
+        fore = _turned(arm, _rotation("z", sign * p(letter + "el")), _rotation("x", -p(letter + "e")))
         found |= {f"{side}_shoulder": shoulder, f"{side}_elbow": elbow, f"{side}_wrist": elbow + _along(fore, (0, -0.28, 0))}
         hip = pelvis + _along(body, (sign * 0.11, -0.02, 0))
-        thigh = body @ _rotation("x", -p(letter + "h")) @ _rotation("z", sign * p(letter + "hp"))
+        thigh = _turned(body, _rotation("x", -p(letter + "h")), _rotation("z", sign * p(letter + "hp")))
         knee = hip + _along(thigh, (0, -0.43, 0))
-        shin = thigh @ _rotation("x", p(letter + "k"))
+        shin = _turned(thigh, _rotation("x", p(letter + "k")))
         ankle = knee + _along(shin, (0, -0.42, 0))
         toe = ankle + _along(shin, (0, -0.03, 0.15))
         found |= {f"{side}_hip": hip, f"{side}_knee": knee, f"{side}_ankle": ankle, f"{side}_toe": toe}

@@ -6,6 +6,7 @@ action is thrown away, so that holding out stays honest: see `distance`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -45,7 +46,7 @@ def _draw(rng: np.random.Generator) -> Motion:
     for _ in range(count):
         values = _limbs(rng)
         if style < 0.4:  # both sides do the same, as in most exercises
-            values = (values + mirrored(values)) / 2
+            values = np.asarray((values + mirrored(values)) / 2, np.float32)
             values[_I["roll"]] = values[_I["side"]] = 0
         keys.append(values)
     if style > 0.75:  # a gait: the second half mirrors the first
@@ -63,13 +64,15 @@ def _draw(rng: np.random.Generator) -> Motion:
         poses[-1, _I["spin"]] = poses[0, _I["spin"]]
     if rng.random() < 0.35:
         poses[1:-1, _I["lift"]] = rng.uniform(0, 0.7, len(poses) - 2)
-    phases = np.sort(np.concatenate([[0.0, 1.0], (np.arange(1, len(poses) - 1) + rng.uniform(-0.25, 0.25, len(poses) - 2)) / (len(poses) - 1)]))
-    return Motion(phases.astype(np.float32), poses.astype(np.float32), "side" if rng.random() < 0.5 else "front", float(rng.uniform(0.7, 1.4)))
+    inner = (np.arange(1, len(poses) - 1) + rng.uniform(-0.25, 0.25, len(poses) - 2)) / (len(poses) - 1)
+    phases = np.sort(np.concatenate([[0.0, 1.0], inner])).astype(np.float32)
+    view = "side" if rng.random() < 0.5 else "front"
+    return Motion(phases, poses.astype(np.float32), view, float(rng.uniform(0.7, 1.4)))
 
 
 def _track(motion: Motion) -> Floats:
     """Joint positions (phases j 3) about the pelvis, in metres."""
-    phase = np.arange(_PHASES, dtype=np.float32) / _PHASES
+    phase = np.asarray(np.arange(_PHASES, dtype=np.float32) / _PHASES, np.float32)
     ones = np.ones(_PHASES, np.float32)
     joints = joints_from_angles(motion.at(phase), 0 * ones, 1.75 * ones)
     return np.asarray(joints - joints[:, :1] * np.asarray([1, 0, 1], np.float32), np.float32)
@@ -81,7 +84,7 @@ def _held_out_tracks() -> Floats:
     tracks = []
     for action in ACTIONS:
         if action.held_out:
-            for motion in (action.motion, Motion(action.motion.phases, mirrored(action.motion.poses), action.motion.view, action.motion.pace)):
+            for motion in (action.motion, replace(action.motion, poses=mirrored(action.motion.poses))):
                 track = _track(motion)
                 tracks += [np.roll(track, shift, axis=0) for shift in range(_PHASES)]
     return np.asarray(np.stack(tracks), np.float32)

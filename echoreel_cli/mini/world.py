@@ -58,11 +58,16 @@ def take(motion: Motion, phrases: Sequence[str], name: str | None, rng: np.rando
     return Take(
         motion=replace(motion, poses=poses),
         look=look,
-        camera=Camera(zoom=float(rng.uniform(0.32, 0.38)), x=float(rng.uniform(-0.3, 0.3)), drift=float(rng.uniform(-0.04, 0.04)), flip=bool(rng.random() < 0.5)),
+        camera=Camera(
+            zoom=float(rng.uniform(0.32, 0.38)),
+            x=float(rng.uniform(-0.3, 0.3)),
+            drift=float(rng.uniform(-0.04, 0.04)),
+            flip=bool(rng.random() < 0.5),
+        ),
         yaw=float((75 if motion.view == "side" else 8) + rng.uniform(-15, 15)),
         pace=motion.pace * float(rng.uniform(0.88, 1.12)),
         phase=float(phase),
-        caption=describe(look, phrases[rng.integers(len(phrases))], rng),
+        caption=describe(look, phrases[int(rng.integers(len(phrases)))], rng),
         action=name,
     )
 

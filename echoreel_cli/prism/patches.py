@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from echoreel_cli.attention import FeedForward, SpatialAttention, TemporalAttention
+from echoreel_cli.attention import FeedForward, SpatialAttention, TemporalAttention, unflatten
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class PlaceAndTime(nn.Module):
 
     def forward(self, t: int, h: int, w: int) -> Tensor:
         """-> (t h*w d)."""
-        place, time = self.place, self.time
+        place: Tensor = self.place
+        time: Tensor = self.time
         if place.shape[1:] != (h, w):
             place = F.interpolate(place[None], (h, w), mode="bilinear", align_corners=False)[0]
         if time.shape[1] != t:
@@ -84,7 +85,7 @@ class PatchPrism(nn.Module):
         patch = self.config.patch
         b, c, t, h, w = latents.shape
         folded = F.pixel_unshuffle(latents.transpose(1, 2).flatten(0, 1), patch)  # (b*t c*patch^2 h/patch w/patch)
-        x = self.latents_in(folded.flatten(2).transpose(1, 2).unflatten(0, (b, t)))
+        x = self.latents_in(unflatten(folded.flatten(2).transpose(1, 2), 0, (b, t)))
         x = x + self.where(t, h // patch, w // patch)
         for layer in self.layers:
             x = layer(x)

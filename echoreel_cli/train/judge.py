@@ -61,4 +61,5 @@ def accuracy(judge: Judge, data: WorldSet, *, batch: int = 64) -> dict[str, floa
                 held.append(hit)
             top.append(int(verdict.top[i].argmax()) == _COLOURS[label.top])
             bottom.append(int(verdict.bottom[i].argmax()) == _COLOURS[label.bottom])
-    return {"all": float(np.mean(right)), "held_out": float(np.mean(held)), "top": float(np.mean(top)), "bottom": float(np.mean(bottom)), "n": float(len(right))}
+    shares = {"all": right, "held_out": held, "top": top, "bottom": bottom}
+    return {**{name: float(np.mean(hits)) for name, hits in shares.items()}, "n": float(len(right))}

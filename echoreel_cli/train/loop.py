@@ -1,7 +1,7 @@
 """The training loop: one step readable on one screen, the same for every preset.
 
-What is trained and on what is a `Task`; where it runs (one device, several, mixed precision) is accelerate's business. Batches are a function
-of (seed, step), so that a resumed run sees exactly what an unbroken one would have seen.
+What is trained and on what is a `Task`; where it runs (one device, several, mixed precision) is accelerate's business. Batches are a
+function of (seed, step), so that a resumed run sees exactly what an unbroken one would have seen.
 """
 
 from __future__ import annotations
@@ -180,7 +180,13 @@ def _log(folder: Path, line: Progress, accelerator: Accelerator, progress: Calla
 
 
 def _save(
-    folder: Path, config: LoopConfig, step: int, network: nn.Module, optimizer: torch.optim.Optimizer, average: Average, accelerator: Accelerator
+    folder: Path,
+    config: LoopConfig,
+    step: int,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average,
+    accelerator: Accelerator,
 ) -> None:
     if not accelerator.is_main_process:
         return
@@ -204,7 +210,8 @@ def _resume(folder: Path, config: LoopConfig, network: nn.Module, optimizer: tor
         return 0
     for name in ("seed", "batch"):
         if state[name] != getattr(config, name):
-            raise UsageError(f"{folder} holds a run with {name} {state[name]}, not {getattr(config, name)}", hint="use its settings or another folder")
+            message = f"{folder} holds a run with {name} {state[name]}, not {getattr(config, name)}"
+            raise UsageError(message, hint="use its settings or another folder")
     tensors = cast(dict[str, Tensor], state["network"])
     parameters = dict(network.named_parameters())
     with torch.no_grad():

@@ -103,7 +103,7 @@ class RetrieverTask:
         start = int(torch.randint(2, (1,), generator=generator))
         clips = np.stack([self._frames[row][start::2][: self._count] for row in rows])
         images = torch.from_numpy(clips).to(device).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
-        inner = getattr(network, "module", network)
+        inner = cast(open_clip.CLIP, getattr(network, "module", network))
         vision = nn.functional.normalize(inner.encode_image(images, normalize=True).float().unflatten(0, (batch, -1)).mean(1), dim=-1)
         text = inner.encode_text(self._tokens[torch.from_numpy(rows)].to(device), normalize=True).float()
         logits = inner.logit_scale.exp().clamp(max=50) * vision @ text.T
@@ -119,7 +119,9 @@ def export(model: open_clip.CLIP, vocabulary_file: Path, folder: Path) -> None:
     """Write the retriever in open_clip's own folder format, with its vocabulary beside it; weights in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     tokens = int(model.token_embedding.weight.shape[0])
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_config(tokens), "preprocess_cfg": PREPROCESS}, indent=2) + "\n")
-    state = {name: value.detach().cpu().half().contiguous() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    save_file(state, folder / "open_clip_model.safetensors")
+    config = {"model_cfg": model_config(tokens), "preprocess_cfg": PREPROCESS}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    save_file(halved, folder / "open_clip_model.safetensors")
     (folder / "bpe.txt.gz").write_bytes(vocabulary_file.read_bytes())

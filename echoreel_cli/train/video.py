@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -47,7 +48,9 @@ class LatentSet:
     labels: tuple[Label, ...]
 
 
-def encode_set(autoencoder: AutoencoderKL, data: WorldSet, folder: Path, *, rows: NDArray[np.int64], progress: Callable[[int, int], None]) -> LatentSet:
+def encode_set(
+    autoencoder: AutoencoderKL, data: WorldSet, folder: Path, *, rows: NDArray[np.int64], progress: Callable[[int, int], None]
+) -> LatentSet:
     """Encode the given clips once (held-out ones are refused) and keep the latents in a folder; a finished cache is opened as it is."""
     if any(is_held_out(data.labels[row]) for row in rows):
         raise ValueError("held-out actions must not reach the video model")
@@ -100,7 +103,8 @@ class Objective:
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         noisy = self.schedule.add_noise(clean, noise, times)
         target = self.schedule.get_velocity(clean, noise, times)
-        return (predict(noisy, times).float() - target).pow(2).mean((1, 2, 3, 4))
+        error: Tensor = (predict(noisy, times.to(clean.device)).float() - target).pow(2).mean((1, 2, 3, 4))
+        return error
 
 
 class BaseTask:
@@ -119,7 +123,7 @@ class BaseTask:
         captions = ["" if silent[i] else self._data.labels[row].caption for i, row in enumerate(rows.tolist())]
         times = self._objective.times(batch, generator)
         text = self._words(captions).to(device)
-        inner = getattr(network, "module", network)
+        inner = cast(VideoUNet, getattr(network, "module", network))
         error = self._objective.error(lambda x, t: network(x, t, inner.project_text(text)), clean, times, generator)
         high = error[times >= 700]
         return error.mean(), {"high_noise": float(high.mean().detach()) if len(high) else float("nan")}
@@ -128,13 +132,14 @@ class BaseTask:
 class ActionTask:
     """Pairs: a clip and other clips of the same motion; only the adapter trains.
 
-    Half of the time the caption does not say the action, and sometimes it says a wrong one, so that the references have to carry it; a tenth
-    of the batches has no reference. `gap` is the number to watch: the loss with another motion's reference minus the loss with the right one.
+    Often the caption does not say the action, and sometimes it says a wrong one, so that the references have to carry it. `gap` is the
+    number to watch: the loss with another motion's reference minus the loss with the right one.
     """
 
     def __init__(self, data: LatentSet, backbone: VideoUNet, adapter: ActionAdapter, words: Words, *, most: int = 3) -> None:
         self.network: nn.Module = adapter
-        self._backbone, self._data, self._words, self._objective, self._most = backbone.requires_grad_(False), data, words, Objective(), most
+        self._backbone = backbone.requires_grad_(False)
+        self._data, self._words, self._objective, self._most = data, words, Objective(), most
         by_motion: dict[int, list[int]] = defaultdict(list)
         for row, label in enumerate(data.labels):
             by_motion[label.motion].append(row)
@@ -156,13 +161,14 @@ class ActionTask:
         text = self._words(captions).to(device)
         context = self._backbone.project_text(text)
         times = self._objective.times(batch, generator, power=0.5)
-        adapter: ActionAdapter = getattr(network, "module", network)
+        adapter = cast(ActionAdapter, getattr(network, "module", network))
 
         def predict_with(latents: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
             def predict(x: Tensor, t: Tensor) -> Tensor:
                 hung = adapter.encode(latents, text, text[:, None].expand(-1, latents.shape[1], -1, -1))
                 with attached(self._backbone, adapter, hung):
-                    return self._backbone(x, t, context)
+                    out: Tensor = self._backbone(x, t, context)
+                    return out
 
             return predict
 

@@ -64,7 +64,15 @@ def takes(seed: int, *, per_action: int, wild: int, takes_per_wild: int) -> Iter
             yield len(ACTIONS) + number, take(motion, WILD_PHRASES, None, rng)
 
 
-def build(folder: Path, *, seed: int, per_action: int, wild: int, takes_per_wild: int = 3, progress: Callable[[int, int], None] | None = None) -> WorldSet:
+def build(
+    folder: Path,
+    *,
+    seed: int,
+    per_action: int,
+    wild: int,
+    takes_per_wild: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> WorldSet:
     """Render a set into a folder; a finished one is opened as it is. The labels are written last, so a broken-off run starts again."""
     if (folder / "labels.json").exists():
         return load(folder)
