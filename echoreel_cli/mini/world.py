@@ -43,6 +43,16 @@ class Take:
     caption: str
     action: str | None
     """Name of the action; None for a motion without a name."""
+    turned: bool
+    """Whether left and right of the body were exchanged."""
+
+    @property
+    def leftward(self) -> bool:
+        """Which of its two mirror images the clip shows, as far as a viewer can tell.
+
+        From the side the camera decides; from the front a mirrored body in a mirrored picture looks as before.
+        """
+        return self.camera.flip if self.motion.view == "side" else self.camera.flip != self.turned
 
 
 def take(motion: Motion, phrases: Sequence[str], name: str | None, rng: np.random.Generator) -> Take:
@@ -52,7 +62,8 @@ def take(motion: Motion, phrases: Sequence[str], name: str | None, rng: np.rando
     limbs = np.delete(np.arange(poses.shape[1]), _WHOLE_BODY)
     middle = poses[:, limbs].mean(0)
     poses[:, limbs] = middle + (poses[:, limbs] - middle) * rng.uniform(0.88, 1.12) + rng.uniform(-5, 5, len(limbs)).astype(np.float32)
-    if rng.random() < 0.5:
+    turned = bool(rng.random() < 0.5)
+    if turned:
         poses = mirrored(poses)
     phase = rng.random() if motion.starts_anywhere else rng.uniform(-0.06, 0.06)
     return Take(
@@ -69,6 +80,7 @@ def take(motion: Motion, phrases: Sequence[str], name: str | None, rng: np.rando
         phase=float(phase),
         caption=describe(look, phrases[int(rng.integers(len(phrases)))], rng),
         action=name,
+        turned=turned,
     )
 
 

@@ -50,6 +50,15 @@ def fold(frames: Tensor) -> Tensor:
     return nn.functional.pixel_unshuffle(frames, PATCH)
 
 
+def mirror(code: LinearCode) -> Tensor:
+    """(LATENTS LATENTS) what mirroring the picture does to one patch's latents (row vectors), apart from reversing the patches' order.
+
+    The mean patch is taken to be its own mirror image, which it nearly is.
+    """
+    order = torch.arange(len(code.mean)).view(3, PATCH, PATCH).flip(-1).flatten()
+    return ((code.basis * code.scale)[order].T @ code.basis / code.scale).float()
+
+
 def linear_code(data: WorldSet, *, every: int = 16) -> LinearCode:
     """The best linear code of the clips that the video model may see (every 16th of them)."""
     rows = data.where(lambda label: not is_held_out(label))[::every]

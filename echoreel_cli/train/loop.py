@@ -18,10 +18,11 @@ from typing import Protocol, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from echoreel_cli.train import checkpoint
-from echoreel_index.errors import UsageError
+from echoreel_index.errors import Interrupted, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,13 @@ class _StopOnSignal:
 def fit(task: Task, config: LoopConfig, folder: Path, *, progress: Callable[[Progress], None] | None = None) -> int:
     """Train until `config.steps`, resuming from `folder/last.pt` if it is there; returns the step reached.
 
-    The averaged weights are left in `folder/average.pt` and in the task's network. UsageError: the folder holds a run with other settings.
+    The averaged weights are left in `folder/average.pt` and in the task's network.
+
+    Raises:
+        UsageError: the folder holds a run with other settings.
+        Interrupted: SIGTERM or SIGINT came; everything is saved, and the same call goes on from there.
     """
+    AcceleratorState._reset_state()  # accelerate holds on to the precision of a process's first run
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
     device = accelerator.device
     network = task.network.to(device)
@@ -162,6 +168,9 @@ def fit(task: Task, config: LoopConfig, folder: Path, *, progress: Callable[[Pro
                 _save(folder, config, step, network, optimizer, average, accelerator)
     _save(folder, config, step, network, optimizer, average, accelerator)
     average.copy_to(network)
+    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+    if stop.asked and step < config.steps:
+        raise Interrupted(f"stopped after step {step} of {config.steps}", hint="everything is saved; the same command goes on from there")
     return step
 
 

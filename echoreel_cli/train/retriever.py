@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from echoreel_cli.mini import vocabulary
 from echoreel_cli.mini.people import SCENES
+from echoreel_cli.train import checkpoint
 from echoreel_cli.train.worldset import Label, WorldSet
+from echoreel_index.errors import UsageError
 
 CONTEXT = 32
 """Text tokens."""
@@ -85,6 +87,21 @@ def lock_words(model: open_clip.CLIP) -> None:
     for part in (model.token_embedding, model.transformer, model.ln_final):
         part.requires_grad_(False)
     model.positional_embedding.requires_grad_(False)
+
+
+def load_words(folder: Path, model: open_clip.CLIP) -> int:
+    """Put the text tower that `WordsTask` left in a run's folder into a retriever; returns the step. UsageError if there is none."""
+    state = checkpoint.load(folder / "average.pt")
+    if state is None:
+        raise UsageError(f"there are no trained words in {folder}", hint="train them first")
+    found = {**cast(dict[str, Tensor], state["buffers"]), **cast(dict[str, Tensor], state["average"])}
+    words = {name.removeprefix("model."): value for name, value in found.items() if name.startswith("model.")}
+    trained = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in words.items():
+            if name in trained:
+                trained[name].copy_(value)
+    return cast(int, state["step"])
 
 
 class RetrieverTask:

@@ -67,7 +67,8 @@ def encode_set(
         parts.append(latents.half().unflatten(0, (len(clips), -1)).transpose(1, 2).contiguous())
         progress(first + len(clips), len(rows))
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save(torch.cat(parts), path)
+    torch.save(torch.cat(parts), path.with_suffix(".partial"))
+    path.with_suffix(".partial").replace(path)
     return LatentSet(torch.load(path, weights_only=True, mmap=True), labels)
 
 
@@ -136,7 +137,9 @@ class ActionTask:
     number to watch: the loss with another motion's reference minus the loss with the right one.
     """
 
-    def __init__(self, data: LatentSet, backbone: VideoUNet, adapter: ActionAdapter, words: Words, *, most: int = 3) -> None:
+    def __init__(
+        self, data: LatentSet, backbone: VideoUNet, adapter: ActionAdapter, words: Words, *, mirror: Tensor | None = None, most: int = 3
+    ) -> None:
         self.network: nn.Module = adapter
         self._backbone = backbone.requires_grad_(False)
         self._data, self._words, self._objective, self._most = data, words, Objective(), most
@@ -147,6 +150,7 @@ class ActionTask:
         self._named = [motion for motion, rows in self._clips.items() if data.labels[rows[0]].action is not None]
         self._wild = [motion for motion, rows in self._clips.items() if data.labels[rows[0]].action is None]
         self._calls = 0
+        self._mirror = mirror
 
     def loss(self, network: nn.Module, batch: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """The loss on `batch` pairs."""
@@ -156,7 +160,7 @@ class ActionTask:
         picks = [self._pick(motion, count, rng) for motion in motions]
         device = next(network.parameters()).device
         clean = self._data.latents[[rows[0] for rows in picks]].float().to(device)
-        references = torch.stack([self._data.latents[rows[1:]] for rows in picks]).float().to(device)
+        references = torch.stack([self._references(rows, rng) for rows in picks]).to(device)
         captions = [self._caption(self._data.labels[rows[0]], rng) for rows in picks]
         text = self._words(captions).to(device)
         context = self._backbone.project_text(text)
@@ -185,6 +189,21 @@ class ActionTask:
                 wrong = self._objective.error(predict_with(references.roll(1, 0)), clean, high, generator).mean()
             figures = {"right": float(right), "gap": float(wrong - right)}
         return error.mean(), figures
+
+    def _references(self, rows: list[int], rng: np.random.Generator) -> Tensor:
+        """Latents (r c t h w) of the references of a target; the first usually faces as the target does, the others half of the time more.
+
+        Which mirror image of a motion comes out is not the model's to guess; where it cannot be told from the reference, nothing is
+        learned.
+        """
+        found = self._data.latents[rows[1:]].float()
+        if self._mirror is None:
+            return found
+        wanted = self._data.labels[rows[0]].leftward
+        for place, row in enumerate(rows[1:]):
+            if self._data.labels[row].leftward != wanted and rng.random() < (0.9 if place == 0 else 0.5):
+                found[place] = torch.einsum("cthw,cd->dthw", found[place].flip(-1), self._mirror)
+        return found
 
     def _motion(self, rng: np.random.Generator) -> int:
         pool = self._named if rng.random() < 0.5 or not self._wild else self._wild

@@ -7,7 +7,7 @@ number: another person in another place doing the same, which is what the adapte
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class Label:
     top: str
     bottom: str
     scene: str
+    leftward: bool
+    """Which of the two mirror images it is; see `Take.leftward`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,14 @@ def takes(seed: int, *, per_action: int, wild: int, takes_per_wild: int) -> Iter
             yield len(ACTIONS) + number, take(motion, WILD_PHRASES, None, rng)
 
 
+def label(everything: Sequence[tuple[int, Take]]) -> list[Label]:
+    """The labels of numbered performances."""
+    return [
+        Label(number, one.action, one.caption, one.look.top, one.look.bottom, one.look.scene.name, one.leftward)
+        for number, one in everything
+    ]
+
+
 def build(
     folder: Path,
     *,
@@ -85,14 +95,14 @@ def build(
         if progress is not None:
             progress(first + len(part), len(everything))
     frames.flush()
-    labels = [
-        Label(number, one.action, one.caption, one.look.top, one.look.bottom, one.look.scene.name) for number, one in everything
-    ]
-    (folder / "labels.json").write_text(json.dumps([asdict(label) for label in labels]))
+    labels = label(everything)
+    partial = folder / "labels.partial"
+    partial.write_text(json.dumps([asdict(label) for label in labels]), encoding="utf-8")
+    partial.replace(folder / "labels.json")
     return load(folder)
 
 
 def load(folder: Path) -> WorldSet:
     """Open a finished set."""
-    labels = tuple(Label(**row) for row in json.loads((folder / "labels.json").read_text()))
+    labels = tuple(Label(**row) for row in json.loads((folder / "labels.json").read_text(encoding="utf-8")))
     return WorldSet(np.load(folder / "frames.npy", mmap_mode="r"), labels)
