@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: demo test lint
 
 demo: $(STAMP)
-	$(BIN)/echoreel demo demo-out
+	$(BIN)/echoreel demo demo-out --force
 
 test: lint
 	$(BIN)/pytest -q
