@@ -41,11 +41,15 @@ SCHEDULE: dict[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class LatentSet:
-    """Latents of the clips that the video model may see."""
+    """Latents of the clips that the video model may see. ValueError: a label is of a held-out action."""
 
     latents: Tensor
     """(n c t h w), unit variance over all, half precision."""
     labels: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        if any(is_held_out(label) for label in self.labels):
+            raise ValueError("held-out actions must not reach the video model")
 
 
 def encode_set(
