@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +95,18 @@ def train(
     )
     if steps is not None and stage.loop.log_every > steps:
         stage = replace(stage, loop=replace(stage.loop, log_every=steps))
-    _run(console, stage, _needed(out, "--out"))
+    given = {
+        "--out": out,
+        "--steps": steps,
+        "--batch": batch,
+        "--learning-rate": learning_rate,
+        "--seed": seed,
+        "--max-minutes": max_minutes,
+        "--compile": compile,
+        "--precision": precision,
+        "--scale": None if scale == "full" else scale,
+    }
+    _run(console, stage, _needed(out, "--out"), _as_typed(preset, given))
 
 
 def _stage(name: str, scale: Scale) -> Stage:
@@ -141,11 +152,20 @@ def _list(console: Console) -> None:
         console.table([*rows, (EXPORT, "", "writes the bundle of all of them")], header=("preset", "length", "what it trains"))
 
 
-def _run(console: Console, stage: Stage, out: Path) -> None:
+def _as_typed(preset: str, options: Mapping[str, object]) -> str:
+    """The command line that gives these options; what was not given is left out."""
+    words = ["echoreel", "train", preset]
+    for name, value in options.items():
+        if value is True or value is False:
+            words.append(name if value else f"--no-{name.removeprefix('--')}")
+        elif value is not None:
+            words += [name, str(value)]
+    return shlex.join(words)
+
+
+def _run(console: Console, stage: Stage, out: Path, command: str) -> None:
     from echoreel_cli.train.stages import run_stage
 
-    typed = Path(sys.argv[0]).name in ("echoreel", "__main__.py")
-    command = shlex.join(["echoreel", *sys.argv[1:]] if typed else ["echoreel", "train", stage.name, "--out", str(out)])
     with _preparing(console) as making, _training(console, stage) as progress:
         done = run_stage(stage, out, command=command, making=making, progress=progress)
     if console.as_json:
