@@ -12,7 +12,6 @@ the standard library, `console`, `config`, `errors` and `nouns` at its top: `--h
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 import traceback
@@ -71,8 +70,6 @@ def build() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(root)
     for name in COMMANDS:
-        if importlib.util.find_spec(f"echoreel_cli.commands.{name}") is None:  # DEVELOPMENT ONLY
-            continue
         importlib.import_module(f"echoreel_cli.commands.{name}").register(app)
     return app
 
