@@ -21,11 +21,9 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from echoreel_cli.train.sizes import LATENTS, PATCH
 from echoreel_cli.train.worldset import WorldSet, is_held_out
 
-PATCH = 8
-"""Pixels are folded 8x8 into channels before the autoencoder: its one level works on the latents' own grid, which a CPU likes."""
-LATENTS = 32
 _WIDTH = 4 * LATENTS
 _GROUPS = 8
 _CARRIER = 1024.0

@@ -21,11 +21,12 @@ from echoreel_cli.models.folder import Card, ModelInfo, Tokenizer
 from echoreel_cli.models.save import save_model_folder, staged
 from echoreel_cli.train import checkpoint
 from echoreel_cli.train.judge import accuracy
-from echoreel_cli.train.presets import DEFAULTS, MODEL_NAME, PRESETS, REFERENCE, SCORE_FLOOR, TEXT_LENGTH, Scale, preset
+from echoreel_cli.train.presets import DEFAULTS, MODEL_NAME, PRESETS, REFERENCE, SCORE_FLOOR, Scale, preset
 from echoreel_cli.train.record import StageRecord, read_record
 from echoreel_cli.train.record_page import record_page
 from echoreel_cli.train.retriever import export
 from echoreel_cli.train.run_folder import Making, RunFolder
+from echoreel_cli.train.sizes import TEXT_LENGTH
 from echoreel_cli.train.stages import step_of
 from echoreel_cli.train.video import SCHEDULE
 from echoreel_index.errors import OutputExists, UsageError

@@ -14,15 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from echoreel_cli.train import checkpoint
 from echoreel_index.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,9 @@ def fit(task: Task, config: LoopConfig, folder: Path, *, progress: Callable[[Pro
         UsageError: the folder holds a run with other settings.
         Interrupted: SIGTERM or SIGINT came; everything is saved, and the same call goes on from there.
     """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
     AcceleratorState._reset_state()  # accelerate holds on to the precision of a process's first run
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=not torch.cuda.is_available())
     device = accelerator.device
@@ -221,28 +225,34 @@ def _resume(folder: Path, config: LoopConfig, network: nn.Module, optimizer: tor
         if state[name] != getattr(config, name):
             message = f"{folder} holds a run with {name} {state[name]}, not {getattr(config, name)}"
             raise UsageError(message, hint="use its settings or another folder")
-    tensors = cast(dict[str, Tensor], state["network"])
+    _put(cast(dict[str, Tensor], state["network"]), cast(dict[str, Tensor], state["buffers"]), network, folder)
     parameters = dict(network.named_parameters())
-    with torch.no_grad():
-        for name, value in tensors.items():
-            parameters[name].copy_(value)
-        buffers = dict(network.named_buffers())
-        for name, value in cast(dict[str, Tensor], state["buffers"]).items():
-            buffers[name].copy_(value)
     optimizer.load_state_dict(cast(dict[str, object], state["optimizer"]))
     average.values = {name: value.to(parameters[name].device) for name, value in cast(dict[str, Tensor], state["average"]).items()}
     return cast(int, state["step"])
 
 
 def load_average(folder: Path, network: nn.Module) -> int:
-    """Put a run's averaged weights into a network; returns the step they come from. UsageError if there is no run."""
+    """Put a run's averaged weights into a network; returns the step they come from.
+
+    UsageError: there is no run, or its network has another shape.
+    """
     state = checkpoint.load(folder / "average.pt")
     if state is None:
         raise UsageError(f"there is no trained network in {folder}", hint="train it first")
-    parameters, buffers = dict(network.named_parameters()), dict(network.named_buffers())
-    with torch.no_grad():
-        for name, value in cast(dict[str, Tensor], state["average"]).items():
-            parameters[name].copy_(value)
-        for name, value in cast(dict[str, Tensor], state["buffers"]).items():
-            buffers[name].copy_(value)
+    _put(cast(dict[str, Tensor], state["average"]), cast(dict[str, Tensor], state["buffers"]), network, folder)
     return cast(int, state["step"])
+
+
+def _put(weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], network: nn.Module, folder: Path) -> None:
+    """Copy stored tensors into a network's own."""
+    own = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    stored = {**weights, **buffers}
+    for name, value in stored.items():
+        if name not in own or own[name].shape != value.shape:
+            here = tuple(own[name].shape) if name in own else "nothing"
+            message = f"{folder} holds a network of another shape: {name} is {tuple(value.shape)} there and {here} here"
+            raise UsageError(message, hint="use the settings it was trained with, or another folder")
+    with torch.no_grad():
+        for name, value in stored.items():
+            own[name].copy_(value)

@@ -18,9 +18,8 @@ from echoreel_cli.backbones.lvdm.config import VideoUNetConfig
 from echoreel_cli.mini.world import FPS, FRAMES, SIZE
 from echoreel_cli.models.folder import Defaults, ReferenceShape
 from echoreel_cli.prism.patches import PatchPrismConfig
-from echoreel_cli.train.autoencoder import LATENTS, PATCH
 from echoreel_cli.train.loop import LoopConfig
-from echoreel_cli.train.retriever import CONTEXT, WIDTH
+from echoreel_cli.train.sizes import LATENTS, PATCH, TEXT_WIDTH
 from echoreel_index.errors import UsageError
 
 Scale = Literal["full", "tiny"]
@@ -32,8 +31,6 @@ DEFAULTS = Defaults(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, steps=30, g
 REFERENCE = ReferenceShape(frames=FRAMES, fps=FPS)
 SCORE_FLOOR = 0.2
 """Cosine of the mini encoder under which a clip is no match."""
-TEXT_HEADS = 4
-TEXT_LENGTH = CONTEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +118,17 @@ def mini_words(scale: Scale = "full") -> Stage:
 def mini_base(scale: Scale = "full") -> Stage:
     """Words -> video, on seen actions and unnamed motions."""
     loop = LoopConfig(
-        steps=3200, batch=32, learning_rate=8e-4, warmup=150, ema=0.997, betas=(0.9, 0.98), log_every=25, save_every=250, compile=True
+        steps=2150, batch=32, learning_rate=1.2e-3, warmup=150, ema=0.997, betas=(0.9, 0.98), log_every=50, save_every=250, compile=True
     )
     unet = VideoUNetConfig(
         in_channels=LATENTS,
         out_channels=LATENTS,
-        model_channels=96 if scale == "full" else 32,
+        model_channels=64 if scale == "full" else 32,
         channel_mult=(1, 2),
         num_res_blocks=1,
         attention_resolutions=(2,),
         num_heads=4,
-        context_dim=WIDTH,
+        context_dim=TEXT_WIDTH,
         temporal_length=FRAMES,
     )
     return _stage("mini-base", "the video model, frozen afterwards", "base", ("mini-words",), loop, unet, scale)

@@ -17,12 +17,9 @@ from torch import Tensor, nn
 from echoreel_cli.mini import vocabulary
 from echoreel_cli.mini.people import SCENES
 from echoreel_cli.train import checkpoint
+from echoreel_cli.train.sizes import TEXT_HEADS, TEXT_LENGTH, TEXT_WIDTH
 from echoreel_cli.train.worldset import Label, WorldSet
 from echoreel_index.errors import UsageError
-
-CONTEXT = 32
-"""Text tokens."""
-WIDTH = 128
 
 
 def model_config(tokens: int) -> dict[str, object]:
@@ -30,7 +27,7 @@ def model_config(tokens: int) -> dict[str, object]:
     return {
         "embed_dim": 128,
         "vision_cfg": {"image_size": 64, "layers": 4, "width": 192, "head_width": 32, "patch_size": 16},
-        "text_cfg": {"context_length": CONTEXT, "vocab_size": tokens, "width": WIDTH, "heads": 4, "layers": 3},
+        "text_cfg": {"context_length": TEXT_LENGTH, "vocab_size": tokens, "width": TEXT_WIDTH, "heads": TEXT_HEADS, "layers": 3},
     }
 
 
@@ -41,10 +38,16 @@ PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": 
 def new_retriever(vocabulary_file: Path) -> tuple[open_clip.CLIP, SimpleTokenizer]:
     """A fresh retriever and its tokenizer; the vocabulary is written to `vocabulary_file`."""
     vocabulary_file.parent.mkdir(parents=True, exist_ok=True)
-    tokens = vocabulary.write(vocabulary_file)
-    config = model_config(tokens)
+    vocabulary.write(vocabulary_file)
+    return untrained(vocabulary_file)
+
+
+def untrained(vocabulary_file: Path) -> tuple[open_clip.CLIP, SimpleTokenizer]:
+    """A fresh retriever for a vocabulary that is there, and its tokenizer."""
+    tokenizer = SimpleTokenizer(bpe_path=str(vocabulary_file), context_length=TEXT_LENGTH)
+    config = model_config(tokenizer.vocab_size)
     model = open_clip.CLIP(embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=config["text_cfg"])
-    return model, SimpleTokenizer(bpe_path=str(vocabulary_file), context_length=CONTEXT)
+    return model, tokenizer
 
 
 class WordsTask:
@@ -59,7 +62,7 @@ class WordsTask:
         index = [{name: i for i, name in enumerate(names)} for names in self._classes]
         self._targets = torch.tensor([[table[name] for table, name in zip(index, row, strict=True)] for row in said])
         self._tokens = tokenizer([label.caption for label in data.labels])
-        heads = nn.ModuleList(nn.Linear(WIDTH, len(names)) for names in self._classes)
+        heads = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(names)) for names in self._classes)
         self.network: nn.Module = nn.ModuleDict({"model": model, "heads": heads})
 
     def loss(self, network: nn.Module, batch: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:

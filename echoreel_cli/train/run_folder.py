@@ -16,8 +16,9 @@ from torch import nn
 from echoreel_cli.train import checkpoint
 from echoreel_cli.train.autoencoder import LinearCode, linear_code, new_autoencoder
 from echoreel_cli.train.loop import load_average
-from echoreel_cli.train.presets import PRESETS, TEXT_HEADS, ActionConfig, Network, WorldConfig
+from echoreel_cli.train.presets import PRESETS, ActionConfig, Network, WorldConfig
 from echoreel_cli.train.record import read_record
+from echoreel_cli.train.sizes import TEXT_HEADS
 from echoreel_cli.train.worldset import WorldSet, build, is_held_out
 from echoreel_index.errors import UsageError
 
@@ -121,10 +122,10 @@ class RunFolder:
 
     def retriever(self, *, trained: bool) -> tuple[open_clip.CLIP, SimpleTokenizer]:
         """The retriever with the words of mini-words, and with the pictures of mini-retriever if `trained`."""
-        from echoreel_cli.train.retriever import load_words
+        from echoreel_cli.train.retriever import load_words, untrained
 
         words = self.require("mini-words")
-        model, tokenizer = self.new_retriever()
+        model, tokenizer = untrained(self.vocabulary)
         load_words(words, model)
         if trained:
             load_average(self.require("mini-retriever"), model)

@@ -154,6 +154,7 @@ class ActionTask:
         self._named = [motion for motion, rows in self._clips.items() if data.labels[rows[0]].action is not None]
         self._wild = [motion for motion, rows in self._clips.items() if data.labels[rows[0]].action is None]
         self._calls = 0
+        self._figures: dict[str, float] = {}
         self._mirror = mirror
 
     def loss(self, network: nn.Module, batch: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
@@ -183,7 +184,6 @@ class ActionTask:
         state = generator.get_state()
         error = self._objective.error(predict_with(references), clean, times, generator)
         self._calls += 1
-        figures: dict[str, float] = {}
         if self._calls % 20 == 0:
             generator.set_state(state)
             with torch.no_grad():
@@ -191,8 +191,8 @@ class ActionTask:
                 right = self._objective.error(predict_with(references), clean, high, generator).mean()
                 generator.set_state(state)
                 wrong = self._objective.error(predict_with(references.roll(1, 0)), clean, high, generator).mean()
-            figures = {"right": float(right), "gap": float(wrong - right)}
-        return error.mean(), figures
+            self._figures = {"right": float(right), "gap": float(wrong - right)}
+        return error.mean(), self._figures
 
     def _references(self, rows: list[int], rng: np.random.Generator) -> Tensor:
         """Latents (r c t h w) of the references of a target; the first usually faces as the target does, the others half of the time more.

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from echoreel_cli.train.autoencoder import LATENTS, PATCH, LinearCode, SharpenTask, fold, linear_code, mirror, new_autoencoder
+from echoreel_cli.train.autoencoder import LinearCode, SharpenTask, fold, linear_code, mirror, new_autoencoder
+from echoreel_cli.train.sizes import LATENTS, PATCH
 from echoreel_cli.train.worldset import WorldSet, is_held_out
 
 

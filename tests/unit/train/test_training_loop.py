@@ -170,6 +170,14 @@ def test_the_network_is_handed_back_as_it_came(tmp_path: Path) -> None:
     assert torch.equal(task.network(x), fresh(x)), "no lower precision stays behind"
 
 
+def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
+    fit(Line(), replace(CONFIG, steps=2), tmp_path)
+    with pytest.raises(UsageError, match=r"another shape: 0.weight is \(16, 4\) there and \(8, 4\) here"):
+        load_average(tmp_path, nn.Sequential(nn.Linear(4, 8)))
+    with pytest.raises(UsageError, match="nothing here"):
+        load_average(tmp_path, nn.Identity())
+
+
 def test_no_run_or_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no trained network"):
         load_average(tmp_path, nn.Linear(1, 1))
