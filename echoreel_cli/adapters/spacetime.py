@@ -40,13 +40,20 @@ class SpacetimeAdapterConfig:
 
 
 class SpacetimeInjection(Projections):
-    """Cross-attention from (time, place) to (reference, time, place); the output map starts at zero."""
+    """Cross-attention from (time, place) to (reference, time, place), and the first reference in its own time and place.
+
+    The second path is what is learned first: where and when the reference has a limb, the result may have one too. The attention then
+    finds what is elsewhere, or in the other references. All output maps start at zero.
+    """
 
     def __init__(self, width: int, config: SpacetimeAdapterConfig) -> None:
         super().__init__(width, config.heads, config.head_width, config.prism.width)
         self.norm = nn.LayerNorm(width)
         self.where = PlaceAndTime(width, config.prism.grid, config.prism.temporal_length)
         self.where_of_keys = PlaceAndTime(config.prism.width, config.prism.grid, config.prism.temporal_length)
+        self.to_lead = nn.Linear(config.prism.width, width)
+        nn.init.zeros_(self.to_lead.weight)
+        nn.init.zeros_(self.to_lead.bias)
         self.gate = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
@@ -58,14 +65,25 @@ class SpacetimeInjection(Projections):
         placed = tokens + self.where_of_keys(tokens.shape[2], *size)
         return self.split(self.to_k(placed).flatten(1, 3)).transpose(1, 2), self.split(self.to_v(placed).flatten(1, 3)).transpose(1, 2)
 
-    def forward(self, x: Tensor, size: Size, keys: Tensor, values: Tensor) -> Tensor:
-        """x (b t n d) -> what is added to it."""
+    def project_lead(self, tokens: Tensor, size: Size) -> Tensor:
+        """The first reference's tokens (b t n d) on a grid of `size` -> (b t h w d'), what stays in its time and place."""
+        return unflatten(cast(Tensor, self.to_lead(tokens + self.where_of_keys(tokens.shape[1], *size))), 2, size)
+
+    def forward(self, x: Tensor, size: Size, keys: Tensor, values: Tensor, lead: Tensor) -> Tensor:
+        """x (b t n d) -> what is added to it; `lead` is (b t' h' w' d)."""
         asking = self.norm(x) + self.where(x.shape[1], *size)
         q = self.split(self.to_q(asking.flatten(1, 2))).transpose(1, 2)
         out = F.scaled_dot_product_attention(q, keys, values).transpose(1, 2).flatten(2)
-        added = self.to_out(out).view(x.shape)
+        added = self.to_out(out).view(x.shape) + resampled(lead, x.shape[1], size)
         result: Tensor = added + self.gate(self.norm(x + added))
         return result
+
+
+def resampled(lead: Tensor, t: int, size: Size) -> Tensor:
+    """(b t' h' w' d) -> (b t n d) with n positions of `size`, by trilinear interpolation where they differ."""
+    if lead.shape[1:4] != (t, *size):
+        lead = F.interpolate(lead.permute(0, 4, 1, 2, 3), (t, *size), mode="trilinear", align_corners=False).permute(0, 2, 3, 4, 1)
+    return lead.flatten(2, 3)
 
 
 class SpacetimeAdapter(ActionAdapter):
@@ -91,7 +109,11 @@ class SpacetimeAdapter(ActionAdapter):
         tokens = unflatten(self.prism(reference_latents.flatten(0, 1).to(dtype)), 0, (b, r))
         patch = self.config.prism.patch
         size = (reference_latents.shape[-2] // patch, reference_latents.shape[-1] // patch)
-        return ActionContext({name: self._injection(name).project_tokens(tokens, size) for name in self.site_names}, r)
+        sites = {}
+        for name in self.site_names:
+            injection = self._injection(name)
+            sites[name] = (*injection.project_tokens(tokens, size), injection.project_lead(tokens[:, 0], size))
+        return ActionContext(sites, r)
 
     def addition(self, site: str, x: Tensor, size: Size, context: ActionContext) -> Tensor:
         """What the references add at a site."""

@@ -82,6 +82,8 @@ def denoise(
 ) -> Tensor:
     """The loop alone: x (b c t h w) at the highest timestep -> latents; `draw` gives each step's noise, also the last one's."""
     timesteps = choose_timesteps(scheduler, steps)
+    if scheduler.config["rescale_betas_zero_snr"]:
+        eta = min(eta, 0.9999)  # from pure noise, eta 1 leaves nothing of the old noise, and rounding makes that the root of less than 0
     x = x.float()
     for done, t in enumerate(timesteps, start=1):
         prediction = predict(x, torch.full((x.shape[0],), t, dtype=torch.long, device=x.device))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echoreel_cli.mini.actions import Action
+from echoreel_cli.mini.actions import Action, action_named
 from echoreel_cli.mini.motion import Motion, mirrored
 from echoreel_cli.mini.people import Look, describe, random_look
 from echoreel_cli.mini.render import Camera, draw
@@ -87,6 +87,33 @@ def take(motion: Motion, phrases: Sequence[str], name: str | None, rng: np.rando
 def take_action(action: Action, rng: np.random.Generator) -> Take:
     """A random performance of a named action."""
     return take(action.motion, action.phrases, action.name, rng)
+
+
+def retake(one: Take, rng: np.random.Generator) -> Take:
+    """The same performance by another person in another place: timing, facing and position stay nearly as they are, looks do not."""
+    look = random_look(rng)
+    camera = Camera(
+        zoom=one.camera.zoom * float(rng.uniform(0.97, 1.03)),
+        x=one.camera.x + float(rng.uniform(-0.08, 0.08)),
+        drift=float(rng.uniform(-0.04, 0.04)),
+        flip=one.camera.flip,
+    )
+    said = next(phrase for phrase in _phrases(one.action) if phrase in one.caption)
+    return replace(
+        one,
+        look=replace(look, height=one.look.height * float(rng.uniform(0.97, 1.03))),
+        camera=camera,
+        yaw=one.yaw + float(rng.uniform(-5, 5)),
+        pace=one.pace * float(rng.uniform(0.96, 1.04)),
+        phase=one.phase + float(rng.uniform(-0.02, 0.02)),
+        caption=describe(look, said, rng),
+    )
+
+
+def _phrases(action: str | None) -> list[str]:
+    """How the action of a take may have been said, longest first."""
+    said = WILD_PHRASES if action is None else action_named(action).phrases
+    return sorted(said, key=len, reverse=True)
 
 
 def joints(take: Take, *, frames: int = FRAMES, fps: float = FPS) -> Floats:

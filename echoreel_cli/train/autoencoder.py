@@ -172,7 +172,7 @@ class SharpenTask:
         inner = cast(AutoencoderKL, getattr(network, "module", network))
         with torch.no_grad():
             latents = inner.encode(fold(picked)).latent_dist.mode().float()
-            strength = 0.15 * torch.rand(batch, 1, 1, 1, generator=generator)
+            strength = 0.5 * torch.rand(batch, 1, 1, 1, generator=generator)
             latents = latents + (strength * torch.randn(latents.shape, generator=generator)).to(device)
             usual = picked.median(dim=-1, keepdim=True).values
             weight = 1 + 4 * ((picked - usual).abs().sum(1, keepdim=True) > 0.25).float()

@@ -54,7 +54,9 @@ class ActionConfig:
     most: int = 3
     """References of one sample, at most."""
     mirror: bool = True
-    """Turn references to face as the target does, mostly; see `ActionTask`."""
+    """Turn references to face as the target does, mostly; see `Pairs`."""
+    retakes: int = 9600
+    """Clips that are taken again by another person in another place; see `Pairs`. 0: none."""
 
     def adapter(self, site_widths: tuple[int, ...]) -> SpacetimeAdapterConfig:
         """The adapter's own configuration for a backbone with sites of these widths."""
@@ -136,11 +138,11 @@ def mini_base(scale: Scale = "full") -> Stage:
 
 def mini_action(scale: Scale = "full") -> Stage:
     """The prism and its injection on pairs of one motion, the base frozen."""
-    loop = LoopConfig(steps=3000, batch=32, learning_rate=1e-3, warmup=150, ema=0.997, betas=(0.9, 0.98), save_every=250)
+    loop = LoopConfig(steps=2000, batch=32, learning_rate=1.5e-3, warmup=100, ema=0.997, betas=(0.9, 0.98), save_every=200)
     prism = PatchPrismConfig(channels=LATENTS, temporal_length=FRAMES, grid=SIZE // PATCH // 2)
     config = ActionConfig(prism, heads=4, head_width=40)
     if scale == "tiny":
-        config = ActionConfig(replace(prism, width=32, layers=1, heads=2), heads=2, head_width=16)
+        config = ActionConfig(replace(prism, width=32, layers=1, heads=2), heads=2, head_width=16, retakes=12)
     needs = ("mini-words", "mini-base")
     return _stage("mini-action", "Action Prism and injection: references -> motion", "action", needs, loop, config, scale)
 

@@ -1,7 +1,8 @@
 """A run folder: what the stages of the mini model leave for each other, opened or made on demand.
 
     world/ test/       rendered clips            code.pt          the linear code of patches
-    latents/           clips through that code   words/ base/ action/ sharpen/ retriever/ judge/    one folder a stage
+    latents/           clips and retakes through that code
+    words/ base/ action/ sharpen/ retriever/ judge/    one folder a stage
 """
 
 from __future__ import annotations
@@ -19,19 +20,23 @@ from echoreel_cli.train.loop import load_average
 from echoreel_cli.train.presets import PRESETS, ActionConfig, Network, WorldConfig
 from echoreel_cli.train.record import read_record
 from echoreel_cli.train.sizes import TEXT_HEADS
-from echoreel_cli.train.worldset import WorldSet, build, is_held_out
+from echoreel_cli.train.worldset import WorldSet, build, is_held_out, takes
 from echoreel_index.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     import open_clip
     from diffusers import AutoencoderKL
+    from numpy.typing import NDArray
     from open_clip.tokenizer import SimpleTokenizer
     from transformers import CLIPTextModel
 
     from echoreel_cli.adapters.spacetime import SpacetimeAdapter
     from echoreel_cli.backbones.lvdm.unet import VideoUNet
     from echoreel_cli.measure.judge import Judge
-    from echoreel_cli.train.video import LatentSet, Words
+    from echoreel_cli.mini.world import Take
+    from echoreel_cli.train.latents import LatentSet, Retakes
+    from echoreel_cli.train.video import Words
 
 M = TypeVar("M", bound=nn.Module)
 Making = Callable[[str, int, int], None]
@@ -100,14 +105,28 @@ class RunFolder:
 
     def latents(self, world: WorldSet) -> LatentSet:
         """Latents of the clips that the video model may see; encoded first if they are not there."""
-        from echoreel_cli.train.video import encode_set
+        from echoreel_cli.train.latents import encode_set
 
-        rows = world.where(lambda label: not is_held_out(label))
+        rows = _shown(world)
 
         def progress(done: int, total: int) -> None:
             self._making("encoding", done, total)
 
         return encode_set(self.autoencoder(world), world, self.folder / "latents", rows=rows, progress=progress)
+
+    def retakes(self, world: WorldSet, config: WorldConfig, count: int) -> Retakes:
+        """Retakes of `count` of these clips, encoded; filmed first if they are not there. UsageError: the clips are not `config`'s."""
+        from echoreel_cli.train.latents import film_retakes
+
+        def perform() -> list[Take]:
+            performed = [one for _, one in takes(config.seed, per_action=config.per_action, wild=config.wild)]
+            return [performed[row] for row in _shown(world) if row < len(performed)]
+
+        def progress(done: int, total: int) -> None:
+            self._making("taking again", done, total)
+
+        data, folder = self.latents(world), self.folder / "latents"
+        return film_retakes(self.autoencoder(world), data, perform, folder, count=count, progress=progress)
 
     @property
     def vocabulary(self) -> Path:
@@ -169,6 +188,11 @@ class RunFolder:
         from echoreel_cli.measure.judge import Judge
 
         return _loaded(self.require("mini-judge"), Judge())
+
+
+def _shown(world: WorldSet) -> NDArray[np.int64]:
+    """Rows of the clips that the video model may see."""
+    return world.where(lambda label: not is_held_out(label))
 
 
 def _loaded(folder: Path, module: M) -> M:

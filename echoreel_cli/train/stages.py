@@ -99,7 +99,9 @@ def _action(stage: Stage, run: RunFolder, world: WorldSet) -> Task:
     assert isinstance(config, ActionConfig)
     base = run.base().to("cuda" if torch.cuda.is_available() else "cpu")
     turned = mirror(run.code(world)) if config.mirror else None
-    return ActionTask(run.latents(world), base, run.new_adapter(config, base), run.words(), mirror=turned, most=config.most)
+    retakes = run.retakes(world, stage.world, config.retakes) if config.retakes else None
+    adapter = run.new_adapter(config, base)
+    return ActionTask(run.latents(world), base, adapter, run.words(), mirror=turned, retakes=retakes, most=config.most)
 
 
 def _sharpen(stage: Stage, run: RunFolder, world: WorldSet) -> Task:

@@ -54,7 +54,7 @@ def is_held_out(label: Label) -> bool:
     return label.action is not None and next(a for a in ACTIONS if a.name == label.action).held_out
 
 
-def takes(seed: int, *, per_action: int, wild: int, takes_per_wild: int) -> Iterator[tuple[int, Take]]:
+def takes(seed: int, *, per_action: int, wild: int, takes_per_wild: int = 3) -> Iterator[tuple[int, Take]]:
     """All performances of a set, with the number of their motion, in a fixed order."""
     rng = np.random.default_rng(seed)
     for number, action in enumerate(ACTIONS):

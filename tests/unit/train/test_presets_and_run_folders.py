@@ -104,6 +104,24 @@ def test_the_code_is_computed_once(tmp_path: Path) -> None:
     assert run.latents(world).latents.shape[1:] == (32, 8, 8, 8)
 
 
+def test_clips_are_taken_again_once_and_only_those_of_this_world(tmp_path: Path) -> None:
+    heard: list[str] = []
+    config = WorldConfig(seed=4, per_action=1, wild=2)
+    run = RunFolder(tmp_path, making=lambda what, done, total: heard.append(f"{what} {done}/{total}"))
+    world = run.world(config)
+    made = run.retakes(world, config, 5)
+    assert made.latents.shape == (5, 32, 8, 8, 8) and len(made.captions) == 5 and heard[-1] == "taking again 5/5"
+    again = RunFolder(tmp_path, making=lambda what, done, total: pytest.fail("made twice")).retakes(world, config, 5)
+    assert torch.equal(again.latents, made.latents) and again.captions == made.captions and torch.equal(again.rows, made.rows)
+    with pytest.raises(UsageError, match="other retakes") as error:
+        run.retakes(world, config, 6)
+    assert error.value.hint is not None and "delete" in error.value.hint
+    (tmp_path / "latents" / "retakes.pt").unlink()
+    for other in (WorldConfig(seed=5, per_action=1, wild=2), WorldConfig(seed=4, per_action=1, wild=1)):
+        with pytest.raises(UsageError, match="other settings"):
+            run.retakes(world, other, 5)
+
+
 def test_a_world_is_rendered_once_and_a_broken_off_one_again(tmp_path: Path) -> None:
     steps: list[int] = []
     made = build(tmp_path, seed=7, per_action=1, wild=1, progress=lambda done, total: steps.append(done))
