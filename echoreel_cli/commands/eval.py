@@ -14,29 +14,35 @@ if TYPE_CHECKING:
 
     from echoreel_cli.measure.mini import Outcome
 
-EXAMPLES = """Example: echoreel eval mini --samples 12 --json > eval.json"""
-
 
 def register(app: typer.Typer) -> None:
     """Add `eval` to the command line."""
     group = typer.Typer(name="eval", help="Measure what references do to the videos that a model makes.", no_args_is_help=True)
-    group.command("mini", epilog=EXAMPLES)(mini)
+    group.command("mini")(mini)
     app.add_typer(group)
 
 
 def mini(
     samples: Annotated[int, typer.Option("--samples", min=2, help="Videos of each held-out action and condition.")] = 12,
     seen_samples: Annotated[int, typer.Option("--seen-samples", min=1, help="Videos of each seen action and condition.")] = 2,
-    steps: Annotated[int | None, typer.Option("--steps", help="Denoising steps; the model's own by default.")] = None,
-    guidance: Annotated[float | None, typer.Option("--guidance", help="Strength of the prompt; the model's own by default.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of prompts, library and noise.")] = 20,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps; the model's own by default.")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", min=0, help="Strength of the prompt; the model's own by default.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of prompts, library and noise.")] = 20,
     model: Annotated[str, typer.Option("--model", help="A model trained on the small world: a name or a folder.")] = "echoreel-mini",
     classifier: Annotated[Path | None, typer.Option("--classifier", help="Folder of the judge; the bundled one by default.")] = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", help="Also write contact sheets of all videos into this folder.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Action accuracy, Frechet distance and leakage without, with random, with retrieved and with perfect references."""
+    """Action accuracy, Frechet distance and leakage without, with random, with retrieved and with perfect references.
+
+    A judge that was trained on rendered clips only says what each video shows; its own accuracy is part of the result.
+
+    Examples:
+      echoreel eval mini
+      echoreel eval mini --samples 12 --json > eval.json
+      echoreel eval mini --samples 2 --steps 10 --sheet sheets
+    """
     from echoreel_cli.measure.mini import EvalSettings, evaluate
     from echoreel_cli.measure.weights import load_judge
     from echoreel_cli.mini import weights_folder
@@ -67,7 +73,7 @@ def mini(
             if sheet is not None:
                 write_sheet(outcome, sheet)
 
-        result = evaluate(opened, open_encoder("mini"), judge, settings, progress=progress, keep=keep)
+        result = evaluate(opened, open_encoder(opened.info.encoder), judge, settings, progress=progress, keep=keep)
     if as_json:
         console.json(result)
     else:

@@ -20,7 +20,7 @@ def frechet(first: Tensor, second: Tensor) -> float:
     values, vectors = torch.linalg.eigh(c1)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ c2 @ root).clamp(min=0).sqrt().sum()
-    return float(mean_gap + torch.trace(c1) + torch.trace(c2) - 2 * cross)
+    return max(0.0, float(mean_gap + torch.trace(c1) + torch.trace(c2) - 2 * cross))  # rounding can end below 0
 
 
 def bootstrap_interval(values: Tensor, *, generator: torch.Generator, draws: int = 2000, level: float = 0.95) -> tuple[float, float]:

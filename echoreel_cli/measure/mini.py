@@ -1,7 +1,8 @@
 """`echoreel eval mini`: do references bring the action, and only the action?
 
 Five conditions on the same prompts and the same noise: no reference, one random clip, the best retrieved one, the best three, and an oracle
-(a clip that is known to show the action). Prompts name clothes and a place. The judge says which action a result shows and in which colours.
+(a clip that is known to show the action). Prompts name clothes and a place. The judge says which action a result shows, and in which
+colours.
 
 Retrieval is the library's: a clip's vector is the unit mean of its frames' unit vectors, the query is the action as a sentence.
 """
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from echoreel_cli.attention import unflatten
 from echoreel_cli.generate.guidance import Branch, guided
 from echoreel_cli.generate.sampler import sample
 from echoreel_cli.measure.frechet import bootstrap_interval, frechet
@@ -84,7 +86,9 @@ def build_bank(encoder: Encoder, *, clips: int, seed: int) -> Bank:
     for clip in frames.numpy():
         mean = encoder.embed_frames(clip).mean(0)
         vectors.append(mean / np.linalg.norm(mean))
-    return Bank(frames, tuple(str(take.action) for take in takes), tuple(take.look.top for take in takes), np.stack(vectors).astype(np.float32))
+    return Bank(
+        frames, tuple(str(take.action) for take in takes), tuple(take.look.top for take in takes), np.stack(vectors).astype(np.float32)
+    )
 
 
 def cases(actions: Sequence[Action], samples: int, seed: int) -> list[Case]:
@@ -126,7 +130,7 @@ def make(model: Model, batch: Sequence[Case], references: Sequence[Sequence[int]
     latents = None
     if count:
         shown = torch.stack([bank.frames[list(rows)] for rows in references])  # (b r t h w c)
-        latents = backbone.encode_video(video_tensor(shown.flatten(0, 1))).unflatten(0, shown.shape[:2])
+        latents = unflatten(backbone.encode_video(video_tensor(shown.flatten(0, 1))), 0, (len(batch), count))
 
     def branch(name: str) -> Branch:
         action = None
@@ -141,7 +145,9 @@ def make(model: Model, batch: Sequence[Case], references: Sequence[Sequence[int]
     shape = backbone.latent_shape(defaults.frames, defaults.height, defaults.width)
     generators = [torch.Generator().manual_seed(case.seed) for case in batch]
     with torch.autocast(backbone.device.type, torch.bfloat16):
-        found = sample(predict, backbone.scheduler, shape, generators=generators, steps=settings.steps, eta=settings.eta, device=backbone.device)
+        found = sample(
+            predict, backbone.scheduler, shape, generators=generators, steps=settings.steps, eta=settings.eta, device=backbone.device
+        )
     video = backbone.decode_video(found)
     return ((video.permute(0, 2, 3, 4, 1).clamp(-1, 1) + 1) * 127.5).to(torch.uint8).cpu()
 
@@ -159,7 +165,13 @@ class Outcome:
 
 
 def outcomes(
-    model: Model, encoder: Encoder, bank: Bank, settings: EvalSettings, *, conditions: Sequence[str] = CONDITIONS, progress: Callable[[int, int], None]
+    model: Model,
+    encoder: Encoder,
+    bank: Bank,
+    settings: EvalSettings,
+    *,
+    conditions: Sequence[str] = CONDITIONS,
+    progress: Callable[[int, int], None],
 ) -> Iterator[Outcome]:
     """Generate everything, one condition after the other, the same prompts and noise in each."""
     groups = {
@@ -198,7 +210,9 @@ def figures(outcome: Outcome, judge: Judge, bank: Bank, rendered: Tensor) -> dic
         if {bank.tops[row] for row in rows} - {case.top}
     ]
     obeyed = [float(colour == case.top) for colour, case in zip(worn, outcome.cases, strict=True)]
-    found = [float(bank.actions[row] == case.action.name) for rows, case in zip(outcome.references, outcome.cases, strict=True) for row in rows]
+    found = [
+        float(bank.actions[row] == case.action.name) for rows, case in zip(outcome.references, outcome.cases, strict=True) for row in rows
+    ]
     interval = bootstrap_interval(right, generator=torch.Generator().manual_seed(0))
     return {
         "accuracy": float(right.mean()),
@@ -231,7 +245,8 @@ def evaluate(
     right = torch.cat([verdicts[name].action.argmax(-1) == i for i, name in enumerate(_NAMES)]).float()
     held = torch.cat([verdicts[a.name].action.argmax(-1) == i for i, a in enumerate(ACTIONS) if a.held_out]).float()
     rendered = {
-        group: torch.cat([verdicts[a.name].features for a in ACTIONS if a.held_out == (group == "held_out")]) for group in ("held_out", "seen")
+        group: torch.cat([verdicts[a.name].features for a in ACTIONS if a.held_out == (group == "held_out")])
+        for group in ("held_out", "seen")
     }
     result: dict[str, dict[str, object]] = {"held_out": {}, "seen": {}}
     for outcome in outcomes(model, encoder, bank, settings, conditions=conditions, progress=progress):

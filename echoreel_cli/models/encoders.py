@@ -16,11 +16,12 @@ MINI = "mini"
 def open_encoder(name: str, *, device: str = "cpu", dtype: Literal["float32", "bfloat16"] = "float32") -> Encoder:
     """The encoder called `name`. Raises WeightsError when its weights are missing, UsageError for an unknown name."""
     from echoreel_index import encode
+    from echoreel_index.fetch import CONFIG_NAME
 
     if name != MINI:
         return encode.open_encoder(name, device=device, dtype=dtype)
     folder = weights_folder() / "encoder"
-    if not (folder / encode.CONFIG_NAME).is_file():
+    if not (folder / CONFIG_NAME).is_file():
         raise WeightsError("the bundled encoder is not in this installation", hint="install echoreel again, or name another with --encoder")
     return encode.open_encoder(str(folder), device=device, dtype=dtype, called=MINI)
 
