@@ -26,7 +26,7 @@ Scale = Literal["full", "tiny"]
 SCALES: tuple[Scale, ...] = ("full", "tiny")
 
 MODEL_NAME = "echoreel-mini"
-DEFAULTS = Defaults(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, steps=30, guidance=3.0, eta=0.0)
+DEFAULTS = Defaults(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, steps=25, guidance=2.5, eta=0.0)
 """What `gen` uses with the mini model where the user says nothing."""
 REFERENCE = ReferenceShape(frames=FRAMES, fps=FPS)
 SCORE_FLOOR = 0.2
@@ -149,19 +149,19 @@ def mini_action(scale: Scale = "full") -> Stage:
 
 def mini_sharpen(scale: Scale = "full") -> Stage:
     """The decoder learns to paint the edges that the linear code blurs."""
-    loop = LoopConfig(steps=1500, batch=32, learning_rate=5e-4, warmup=50, ema=0.99, betas=(0.9, 0.98))
+    loop = LoopConfig(steps=420, batch=64, learning_rate=5e-4, warmup=50, ema=0.99, betas=(0.9, 0.98))
     return _stage("mini-sharpen", "decoder of the autoencoder", "sharpen", (), loop, None, scale)
 
 
 def mini_retriever(scale: Scale = "full") -> Stage:
     """The picture tower learns to meet the locked words, all actions named."""
-    loop = LoopConfig(steps=1500, batch=64, learning_rate=1e-3, warmup=100, weight_decay=0.05, ema=0.995, betas=(0.9, 0.98), save_every=100)
+    loop = LoopConfig(steps=900, batch=64, learning_rate=2e-3, warmup=100, weight_decay=0.05, ema=0.995, betas=(0.9, 0.98), save_every=100)
     return _stage("mini-retriever", "open_clip model that finds clips by words", "retriever", ("mini-words",), loop, None, scale)
 
 
 def mini_judge(scale: Scale = "full") -> Stage:
     """Which action, in which colours: trained on rendered clips only, all actions."""
-    loop = LoopConfig(steps=1500, batch=64, learning_rate=1.5e-3, warmup=100, ema=0.995, log_every=25, save_every=200)
+    loop = LoopConfig(steps=1250, batch=64, learning_rate=1.5e-3, warmup=100, ema=0.995, log_every=25, save_every=200)
     return _stage("mini-judge", "classifier that measures what was made", "judge", (), loop, None, scale)
 
 

@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from echoreel_cli.mini import vocabulary
+from echoreel_cli.mini.actions import action_named
 from echoreel_cli.mini.people import SCENES
+from echoreel_cli.mini.world import WILD_PHRASES
 from echoreel_cli.train import checkpoint
 from echoreel_cli.train.sizes import TEXT_HEADS, TEXT_LENGTH, TEXT_WIDTH
 from echoreel_cli.train.worldset import Label, WorldSet
@@ -26,7 +28,7 @@ def model_config(tokens: int) -> dict[str, object]:
     """open_clip's configuration of the retriever for a vocabulary of that many tokens."""
     return {
         "embed_dim": 128,
-        "vision_cfg": {"image_size": 64, "layers": 4, "width": 192, "head_width": 32, "patch_size": 16},
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 2, 1], "width": 24, "head_width": 32},
         "text_cfg": {"context_length": TEXT_LENGTH, "vocab_size": tokens, "width": TEXT_WIDTH, "heads": TEXT_HEADS, "layers": 3},
     }
 
@@ -85,6 +87,12 @@ def _said(label: Label) -> tuple[str, ...]:
     return (label.action or "", before["shirt"], before["trousers"], before["hat"], place)
 
 
+def _action_alone(label: Label) -> str:
+    """The shortest sentence that says the action of a clip."""
+    phrases = action_named(label.action).phrases if label.action is not None else WILD_PHRASES
+    return "a person " + next(phrase for phrase in sorted(phrases, key=len, reverse=True) if phrase in label.caption)
+
+
 def lock_words(model: open_clip.CLIP) -> None:
     """Freeze the text tower; its last projection still learns to meet the pictures."""
     for part in (model.token_embedding, model.transformer, model.ln_final):
@@ -108,13 +116,18 @@ def load_words(folder: Path, model: open_clip.CLIP) -> int:
 
 
 class RetrieverTask:
-    """The CLIP loss between sentences and the mean of a clip's frame vectors; clips of the same sentence's action are not pushed apart."""
+    """The CLIP loss between sentences and the mean of a clip's frame vectors.
+
+    In most batches the sentence says the action alone, as a search does, and clips of one action count as one answer; otherwise
+    it is the whole caption with clothes and place.
+    """
 
     def __init__(self, data: WorldSet, model: open_clip.CLIP, tokenizer: SimpleTokenizer, *, frames: int = 4) -> None:
         self.network: nn.Module = model
         self._frames, self._labels, self._count = data.frames, data.labels, frames
         self._rows = data.where(lambda label: label.action is not None)
         self._tokens = tokenizer([label.caption for label in data.labels])
+        self._short = tokenizer([_action_alone(label) for label in data.labels])
 
     def loss(self, network: nn.Module, batch: int, generator: torch.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """The loss on `batch` clips of `frames` frames each."""
@@ -125,11 +138,13 @@ class RetrieverTask:
         images = torch.from_numpy(clips).to(device).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
         inner = cast(open_clip.CLIP, getattr(network, "module", network))
         vision = nn.functional.normalize(inner.encode_image(images, normalize=True).float().unflatten(0, (batch, -1)).mean(1), dim=-1)
-        text = inner.encode_text(self._tokens[torch.from_numpy(rows)].to(device), normalize=True).float()
-        logits = inner.logit_scale.exp().clamp(max=50) * vision @ text.T
-        target = torch.arange(batch, device=device)
-        loss = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
+        short = float(torch.rand((), generator=generator)) < 0.85
+        tokens = (self._short if short else self._tokens)[torch.from_numpy(rows)].to(device)
+        logits = inner.logit_scale.exp().clamp(max=50) * vision @ inner.encode_text(tokens, normalize=True).float().T
         names = [self._labels[row].action for row in rows]
+        answers = torch.tensor([[a == b if short else i == j for j, b in enumerate(names)] for i, a in enumerate(names)], device=device)
+        target = answers.float() / answers.sum(1, keepdim=True)
+        loss = (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
         found = logits.argmax(-1).tolist()
         same = float(np.mean([names[i] == names[j] for i, j in enumerate(found)]))
         return loss, {"same_action": same}
