@@ -148,6 +148,7 @@ class RunFolder:
         load_words(words, model)
         if trained:
             load_average(self.require("mini-retriever"), model)
+            model.eval()  # its batch norms have to stop counting
         return model, tokenizer
 
     def text_encoder(self) -> CLIPTextModel:
