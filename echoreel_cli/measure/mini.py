@@ -19,12 +19,14 @@ from torch import Tensor
 
 from echoreel_cli.attention import unflatten
 from echoreel_cli.generate.guidance import Branch, guided
+from echoreel_cli.generate.references import to_frames
 from echoreel_cli.generate.sampler import sample
 from echoreel_cli.measure.frechet import bootstrap_interval, frechet
 from echoreel_cli.measure.judge import Judge, Verdict, video_tensor
 from echoreel_cli.mini.actions import ACTIONS, Action
 from echoreel_cli.mini.people import COLOURS, SCENES
 from echoreel_cli.mini.world import film, take_action
+from echoreel_index.encode import unit
 
 if TYPE_CHECKING:
     from echoreel_cli.models.open import Model
@@ -82,13 +84,8 @@ def build_bank(encoder: Encoder, *, clips: int, seed: int) -> Bank:
     rng = np.random.default_rng(seed)
     takes = [take_action(action, rng) for action in ACTIONS for _ in range(clips)]
     frames = torch.cat([film(takes[first : first + 16]) for first in range(0, len(takes), 16)])
-    vectors = []
-    for clip in frames.numpy():
-        mean = encoder.embed_frames(clip).mean(0)
-        vectors.append(mean / np.linalg.norm(mean))
-    return Bank(
-        frames, tuple(str(take.action) for take in takes), tuple(take.look.top for take in takes), np.stack(vectors).astype(np.float32)
-    )
+    vectors = unit(np.stack([encoder.embed_frames(clip).mean(0) for clip in frames.numpy()]))
+    return Bank(frames, tuple(str(take.action) for take in takes), tuple(take.look.top for take in takes), vectors)
 
 
 def cases(actions: Sequence[Action], samples: int, seed: int) -> list[Case]:
@@ -149,7 +146,7 @@ def make(model: Model, batch: Sequence[Case], references: Sequence[Sequence[int]
             predict, backbone.scheduler, shape, generators=generators, steps=settings.steps, eta=settings.eta, device=backbone.device
         )
     video = backbone.decode_video(found)
-    return ((video.permute(0, 2, 3, 4, 1).clamp(-1, 1) + 1) * 127.5).to(torch.uint8).cpu()
+    return torch.from_numpy(np.stack(to_frames(video)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class LVDM:
     ) -> None:
         """`frames_at_once` bounds the memory of the autoencoder, which works on single frames.
 
-        An autoencoder of 3 * p * p channels sees p by p pixels as the channels of one (the mini model's does, p = 2).
+        An autoencoder of 3 * p * p channels sees p by p pixels as the channels of one (the mini model's does, p = 8).
         """
         self.denoiser = denoiser
         self.vae = vae
