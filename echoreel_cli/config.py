@@ -51,6 +51,8 @@ class Settings:
     """Denoising steps."""
     guidance: float | None = None
     """Guidance scale."""
+    action_guidance: float | None = None
+    """Weight of the references in guidance."""
     min_score: float | None = None
     """Clips with a lower score are no match."""
     offline: bool = False

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoreel_cli.adapters.action import ActionAdapter, ActionContext, Size
-from echoreel_cli.attention import Projections, unflatten
+from echoreel_cli.attention import Projections, dot_product_attention, unflatten
 from echoreel_cli.backbones.base import Site
 from echoreel_cli.prism.patches import PatchPrism, PatchPrismConfig, PlaceAndTime
 
@@ -31,9 +31,7 @@ class SpacetimeAdapterConfig:
     head_width: int = 40
 
     @classmethod
-    def for_sites(
-        cls, sites: Sequence[Site], prism: PatchPrismConfig, *, heads: int = 4, head_width: int = 40
-    ) -> SpacetimeAdapterConfig:
+    def for_sites(cls, sites: Sequence[Site], prism: PatchPrismConfig, *, heads: int = 4, head_width: int = 40) -> SpacetimeAdapterConfig:
         """The configuration that fits a backbone's temporal sites."""
         widths = tuple(site.width for site in sites if site.kind == "temporal")
         return cls(prism=prism, site_widths=widths, heads=heads, head_width=head_width)
@@ -51,7 +49,8 @@ class SpacetimeInjection(Projections):
         self.norm = nn.LayerNorm(width)
         self.where = PlaceAndTime(width, config.prism.grid, config.prism.temporal_length)
         self.where_of_keys = PlaceAndTime(config.prism.width, config.prism.grid, config.prism.temporal_length)
-        self.to_lead = nn.Linear(config.prism.width, width)
+        self.patch = config.prism.patch
+        self.to_lead = nn.Linear(config.prism.width, width * self.patch**2)
         nn.init.zeros_(self.to_lead.weight)
         nn.init.zeros_(self.to_lead.bias)
         self.gate = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
@@ -66,14 +65,20 @@ class SpacetimeInjection(Projections):
         return self.split(self.to_k(placed).flatten(1, 3)).transpose(1, 2), self.split(self.to_v(placed).flatten(1, 3)).transpose(1, 2)
 
     def project_lead(self, tokens: Tensor, size: Size) -> Tensor:
-        """The first reference's tokens (b t n d) on a grid of `size` -> (b t h w d'), what stays in its time and place."""
-        return unflatten(cast(Tensor, self.to_lead(tokens + self.where_of_keys(tokens.shape[1], *size))), 2, size)
+        """The first reference's tokens (b t n d) on a grid of `size` -> (b t patch*h patch*w d'), what stays in its time and place.
+
+        A token says something of its own for each latent position in its patch: limbs are thinner than patches.
+        """
+        told = cast(Tensor, self.to_lead(tokens + self.where_of_keys(tokens.shape[1], *size)))  # (b t n patch*patch*d')
+        b, t = told.shape[:2]
+        grid = told.view(b, t, *size, self.patch, self.patch, -1).transpose(3, 4)  # (b t h patch w patch d')
+        return grid.reshape(b, t, self.patch * size[0], self.patch * size[1], -1)
 
     def forward(self, x: Tensor, size: Size, keys: Tensor, values: Tensor, lead: Tensor) -> Tensor:
         """x (b t n d) -> what is added to it; `lead` is (b t' h' w' d)."""
         asking = self.norm(x) + self.where(x.shape[1], *size)
         q = self.split(self.to_q(asking.flatten(1, 2))).transpose(1, 2)
-        out = F.scaled_dot_product_attention(q, keys, values).transpose(1, 2).flatten(2)
+        out = dot_product_attention(q, keys, values).transpose(1, 2).flatten(2)
         added = self.to_out(out).view(x.shape) + resampled(lead, x.shape[1], size)
         result: Tensor = added + self.gate(self.norm(x + added))
         return result

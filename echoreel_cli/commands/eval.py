@@ -27,6 +27,9 @@ def mini(
     seen_samples: Annotated[int, typer.Option("--seen-samples", min=1, help="Videos of each seen action and condition.")] = 2,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps; the model's own by default.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", min=0, help="Strength of the prompt; the model's own by default.")] = None,
+    action_guidance: Annotated[
+        float | None, typer.Option("--action-guidance", min=0, help="Strength of the references; the model's own by default.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of prompts, library and noise.")] = 20,
     model: Annotated[str, typer.Option("--model", help="A model trained on the small world: a name or a folder.")] = "echoreel-mini",
     classifier: Annotated[Path | None, typer.Option("--classifier", help="Folder of the judge; the bundled one by default.")] = None,
@@ -58,6 +61,7 @@ def mini(
         seen_samples=seen_samples,
         steps=steps or defaults.steps,
         guidance=defaults.guidance if guidance is None else guidance,
+        action_guidance=defaults.action_guidance if action_guidance is None else action_guidance,
         eta=defaults.eta,
         seed=seed,
     )

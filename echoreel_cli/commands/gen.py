@@ -61,6 +61,9 @@ def gen(
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="How strictly the prompt is followed.", rich_help_panel=VIDEO)
     ] = None,
+    action_guidance: Annotated[
+        float | None, typer.Option("--action-guidance", help="How strictly the clips are followed.", rich_help_panel=VIDEO)
+    ] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="WxH", help="Pixels, such as 256x256.", rich_help_panel=VIDEO)] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, help="Number of frames.", rich_help_panel=VIDEO)] = None,
     fps: Annotated[float | None, typer.Option("--fps", help="Frames a second.", rich_help_panel=VIDEO)] = None,
@@ -119,13 +122,13 @@ def gen(
     if run.offload not in OFFLOADS:
         raise UsageError(f"--offload must be one of {', '.join(OFFLOADS)}, got {run.offload!r}")
     if again is not None:
-        _only_with_from(prompt, prompts, ref, k, seed, steps, guidance, size, frames, fps, negative, count, model)
+        _only_with_from(prompt, prompts, ref, k, seed, steps, guidance, action_guidance, size, frames, fps, negative, count, model)
         make_again(run, again, output, accept_changes, device, dtype)
         return
     words = _read_prompts(prompt or [], prompts, from_stdin_too=STDIO in (ref or []))
     refs = _read_references(ref, k)
     info, folder, shape = read_model(run.model)
-    options = _sampling(info, settings, seed, steps, guidance, size, frames, fps, negative)
+    options = _sampling(info, settings, seed, steps, guidance, action_guidance, size, frames, fps, negative)
     wanted = _wanted(words, options, count, settings.k if k is None else k, refs, output, seed)
     generate(run, wanted, info, folder, shape, settings.min_score if min_score is None else min_score)
 
@@ -175,6 +178,7 @@ def _sampling(
     seed: int | None,
     steps: int | None,
     guidance: float | None,
+    action_guidance: float | None,
     size: str | None,
     frames: int | None,
     fps: float | None,
@@ -189,6 +193,7 @@ def _sampling(
         seed=seed or 0,
         steps=_first(steps, settings.steps, own.steps),
         guidance=_first(guidance, settings.guidance, own.guidance),
+        action_guidance=_first(action_guidance, settings.action_guidance, own.action_guidance),
         eta=own.eta,
         height=height,
         width=width,
@@ -240,6 +245,7 @@ def _only_with_from(
         "--seed",
         "--steps",
         "--guidance",
+        "--action-guidance",
         "--size",
         "--frames",
         "--fps",

@@ -247,8 +247,8 @@ def _show_plan(
         if not run.console.quiet:
             run.console.result(f"  {job.prompt}")
             run.console.result(
-                f"  seed {own.seed}, {own.steps} steps, guidance {own.guidance:g}, {own.frames} frames of {own.width}x{own.height}"
-                f" at {own.fps:g} fps, about {size_in_words(need.memory)} of memory"
+                f"  seed {own.seed}, {own.steps} steps, guidance {own.guidance:g}, action guidance {own.action_guidance:g},"
+                f" {own.frames} frames of {own.width}x{own.height} at {own.fps:g} fps, about {size_in_words(need.memory)} of memory"
             )
             for reference in job.references:
                 score = "" if reference.score is None else f"  {reference.score:.3f}"

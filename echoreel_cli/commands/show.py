@@ -52,7 +52,7 @@ def described(record: Record) -> Iterator[str]:
     yield _row("seed", record.seed)
     size = f"{record.width} x {record.height}"
     yield _row("video", f"{record.frames} frames of {size} at {record.fps:g} a second, {record.video.bytes} bytes")
-    yield _row("steps", f"{record.steps}, guidance {record.guidance:g}, eta {record.eta:g}")
+    yield _row("steps", f"{record.steps}, guidance {record.guidance:g}, action guidance {record.action_guidance:g}, eta {record.eta:g}")
     yield _row("model", f"{record.model.name} ({record.model.backbone}, adapter: {record.model.adapter or 'none'})")
     yield _row("ran on", f"{record.device}, {record.dtype}, {record.threads} threads, offload {record.offload}")
     yield _row("made", record.created)

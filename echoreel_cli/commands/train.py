@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from echoreel_cli.train.loop import Progress
     from echoreel_cli.train.presets import Scale, Stage
 
-SCHEMA, LIST_SCHEMA, EXPORT_SCHEMA = "echoreel.train/1", "echoreel.preset/1", "echoreel.train-export/1"
-EXPORT = "mini-export"
+SCHEMA, LIST_SCHEMA = "echoreel.train/1", "echoreel.preset/1"
+EXPORT_SCHEMA, IMPORT_SCHEMA = "echoreel.train-export/1", "echoreel.train-import/1"
+EXPORT, IMPORT = "mini-export", "mini-import"
 QUIET_SECONDS = 30.0
 """Off a terminal, a line of progress at most this often."""
-LOOP, BUNDLE = "How to train", "mini-export"
+LOOP, BUNDLE = "How to train", "mini-export and mini-import"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     preset: Annotated[
-        str | None, typer.Argument(metavar="[PRESET]", help="A stage, or mini-export; see --list.", show_default=False)
+        str | None, typer.Argument(metavar="[PRESET]", help="A stage, mini-export or mini-import; see --list.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder: everything is kept there and found again.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Train until this step.", rich_help_panel=LOOP)] = None,
@@ -51,6 +52,9 @@ def train(
     precision: Annotated[str | None, typer.Option("--precision", help="no, bf16 or fp16.", rich_help_panel=LOOP)] = None,
     scale: Annotated[str, typer.Option("--scale", help="full, or tiny: everything in seconds, to see that it runs.")] = "full",
     to: Annotated[Path | None, typer.Option("--to", help="Folder of the bundle.", rich_help_panel=BUNDLE)] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--from", help="Bundle to go on from; what echoreel carries otherwise.", rich_help_panel=BUNDLE)
+    ] = None,
     evaluation: Annotated[
         Path | None, typer.Option("--eval", help="Result of eval mini --json, for the record.", rich_help_panel=BUNDLE)
     ] = None,
@@ -63,7 +67,8 @@ def train(
 
     The small world is rendered into the run folder first. Ctrl-C and SIGTERM save and leave with code 130.
     The stages in order: mini-words, mini-base, mini-action, mini-sharpen; mini-retriever and mini-judge.
-    mini-export writes what all of them made as the folders that echoreel carries with it.
+    mini-export writes what all of them made as the folders that echoreel carries with it;
+    mini-import is the way back: a run folder whose stages go on from those weights.
 
     Examples:
       echoreel train --list
@@ -78,12 +83,17 @@ def train(
     if preset is None:
         raise UsageError("no preset was named", hint="see echoreel train --list")
     chosen = _scale(scale)
+    if bundle is not None and preset != IMPORT:
+        raise UsageError(f"--from goes with {IMPORT} only")
     if preset == EXPORT:
         _export(console, _needed(out, "--out"), _needed(to, "--to"), chosen, evaluation, force)
         return
     for name, value in (("--to", to), ("--eval", evaluation), ("--force", force or None)):
         if value is not None:
             raise UsageError(f"{name} goes with {EXPORT} only")
+    if preset == IMPORT:
+        _import(console, _needed(out, "--out"), bundle)
+        return
     stage = _stage(preset, chosen).with_loop(
         steps=steps,
         batch=batch,
@@ -149,7 +159,8 @@ def _list(console: Console) -> None:
             console.result(stage.name)
     else:
         rows = [(stage.name, f"{stage.loop.steps} steps of {stage.loop.batch}", stage.about) for stage in stages]
-        console.table([*rows, (EXPORT, "", "writes the bundle of all of them")], header=("preset", "length", "what it trains"))
+        bundles = [(EXPORT, "", "writes the bundle of all of them"), (IMPORT, "", "starts a run folder from a bundle")]
+        console.table([*rows, *bundles], header=("preset", "length", "what it trains"))
 
 
 def _as_typed(preset: str, options: Mapping[str, object]) -> str:
@@ -195,6 +206,19 @@ def _export(console: Console, out: Path, to: Path, scale: Scale, evaluation: Pat
         console.result(str(done.folder))
     else:
         console.result(f"{done.folder}: {', '.join(f'{name} {number / 1e6:.2f} M' for name, number in done.parameters.items())}")
+
+
+def _import(console: Console, out: Path, bundle: Path | None) -> None:
+    from echoreel_cli.mini import weights_folder
+    from echoreel_cli.train.bundle_in import import_mini
+
+    names = import_mini(weights_folder() if bundle is None else bundle.expanduser(), out)
+    if console.as_json:
+        console.json({"schema": IMPORT_SCHEMA, "folder": str(out), "presets": list(names)})
+    elif console.quiet:
+        console.result(str(out))
+    else:
+        console.result(f"{out}: {', '.join(names)} go on from there")
 
 
 @contextmanager

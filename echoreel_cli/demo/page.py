@@ -188,6 +188,7 @@ def _facts(story: Story) -> str:
         ("Video model", f"{story.info.name}, frozen"),
         ("Video", f"{sampling.frames} frames of {sampling.width} by {sampling.height} pixels, {sampling.fps:g} a second"),
         ("Sampling", f"{sampling.steps} steps, guidance {sampling.guidance:g}, seed {sampling.seed}"),
+        ("Action guidance", f"{sampling.action_guidance:g}"),
         ("Library", f"{len(story.footage)} files, encoder {story.info.encoder}, {plan.k} clips for each prompt"),
         ("Machine", f"{plan.device}, {plan.dtype}"),
     )

@@ -24,6 +24,7 @@ def sampling_of(record: Record) -> Sampling:
         frames=record.frames,
         fps=record.fps,
         negative=record.negative,
+        action_guidance=record.action_guidance,
     )
 
 

@@ -1,4 +1,12 @@
-"""Classifier-free guidance: how the predictions with and without the prompt become one."""
+"""Classifier-free guidance: how predictions with and without the prompt, with and without references become one.
+
+Three branches, each a subset of what is asked for: u (neither prompt nor references), r (references alone), c (both).
+
+    u + action (r - u) + text (c - r)
+
+The nesting is that of Brooks et al. 2023 (2211.09800, eq. 3). EchoReel has no weight for the references: both of its branches see them,
+which is action = 1. Branches with weight 0 are not run: r alone matters with action = 1, and u alone where both weights are equal.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +36,23 @@ def guide(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
     return unconditional + scale * (conditional - unconditional)
 
 
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Which branches beside the full one are run."""
+
+    negative: bool
+    """r: the negative prompt with the references."""
+    plain: bool
+    """u: the negative prompt without."""
+
+    @classmethod
+    def of(cls, scale: float, action_scale: float, *, references: bool) -> Needed:
+        """The branches that have a weight."""
+        if not references:
+            return cls(scale != 1, False)
+        return cls(scale != action_scale, action_scale != 1)
+
+
 def stack(first: Branch, second: Branch) -> Branch:
     """Two branches one after the other along the batch. ValueError: they have different numbers of references."""
     pairs = zip(first.words.pairs, second.words.pairs, strict=True)
@@ -54,26 +79,44 @@ def guided(
     adapter: ActionAdapter | None,
     conditional: Branch,
     unconditional: Branch | None,
+    plain: Branch | None = None,
     *,
     scale: float,
+    action_scale: float = 1.0,
     dtype: torch.dtype,
     together: bool = True,
 ) -> Predictor:
-    """Both branches as one prediction; with scale 1 or no second branch the conditional one alone.
+    """All branches as one prediction; `Needed` says which ones must be there.
 
-    `together` runs them as one batch of 2b, otherwise one after the other (half the memory, the same numbers).
-    The reference belongs to both branches: guidance strengthens the prompt, not the reference.
+    `together` runs the two with references as one batch of 2b, otherwise one after the other (half the memory, the same numbers). Without
+    a `plain` branch, `action_scale` plays no role.
     """
     with_prompt = predictor(denoiser, adapter, conditional, dtype=dtype)
-    if unconditional is None or scale == 1.0:
-        return with_prompt
-    if not together:
-        without = predictor(denoiser, adapter, unconditional, dtype=dtype)
-        return lambda x, t: guide(without(x, t), with_prompt(x, t), scale)
-    both = predictor(denoiser, adapter, stack(unconditional, conditional), dtype=dtype)
+    bare = None if plain is None else predictor(denoiser, None, plain, dtype=dtype)
+    if unconditional is None or (scale == 1.0 and bare is None):
+        if bare is None:
+            return with_prompt
+        return lambda x, t: guide(bare(x, t), with_prompt(x, t), scale)
+    if together:
+        both = predictor(denoiser, adapter, stack(unconditional, conditional), dtype=dtype)
+    else:
+        both = _one_after_the_other(predictor(denoiser, adapter, unconditional, dtype=dtype), with_prompt)
 
     def predict(x: Tensor, timesteps: Tensor) -> Tensor:
-        u, c = both(torch.cat([x, x]), torch.cat([timesteps, timesteps])).chunk(2)
-        return guide(u, c, scale)
+        r, c = both(torch.cat([x, x]), torch.cat([timesteps, timesteps])).chunk(2)
+        if bare is None:
+            return guide(r, c, scale)
+        u = bare(x, timesteps)
+        return guide(u, r, action_scale) + scale * (c - r)
+
+    return predict
+
+
+def _one_after_the_other(first: Predictor, second: Predictor) -> Predictor:
+    """Two predictors of a half each -> one of the whole batch."""
+
+    def predict(x: Tensor, timesteps: Tensor) -> Tensor:
+        halves = zip((first, second), x.chunk(2), timesteps.chunk(2), strict=True)
+        return torch.cat([one(half, times) for one, half, times in halves])
 
     return predict

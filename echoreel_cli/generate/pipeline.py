@@ -2,10 +2,11 @@
 
     reference frames: (t h w c) uint8      result frames: (t h w c) uint8
 
-Guidance has two branches, prompt (c) and negative (u). Each has its own run of the prism, with the texts [c, r] and
-[u, r] and the same reference latents (EchoReel, section on conditioning); r is the reference's caption, or the prompt
-where a clip has none, since it was found by it. Both runs, and all keys and values made of them, happen once before
-the first step, and are kept for further seeds and prompts.
+Guidance has two branches, prompt (c) and negative (u), and a third without references where these have a weight of their
+own (see `guidance`). The first two have their own run of the prism each, with the texts [c, r] and [u, r] and the same
+reference latents (EchoReel, section on conditioning); r is the reference's caption, or the prompt where a clip has none,
+since it was found by it. Both runs, and all keys and values made of them, happen once before the first step, and are
+kept for further seeds and prompts.
 
 The public code draws a sample of the autoencoder's posterior for each reference. Here its mode is taken: the
 references of a video are then the same whatever the seed, and results of one clip can be kept.
@@ -124,26 +125,33 @@ class Pipeline:
             progress(Progress("decode", 1, 1))
         return GenerationResult(request, frames, timings)
 
-    def _branches(self, request: GenerationRequest, progress: Callable[[Progress], None]) -> list[Branch]:
-        """The prompt's branch, and the negative's unless guidance is 1: everything that does not depend on the step."""
+    def _branches(self, request: GenerationRequest, progress: Callable[[Progress], None]) -> dict[str, Branch]:
+        """The branches of guidance that are needed (prompt, negative, plain): everything that does not depend on the step."""
         import torch
 
-        from echoreel_cli.generate.guidance import Branch
+        from echoreel_cli.generate.guidance import Branch, Needed
 
-        texts = [request.prompt] if request.sampling.guidance == 1 else [request.prompt, request.sampling.negative]
+        sampling = request.sampling
+        needed = Needed.of(sampling.guidance, sampling.action_guidance, references=bool(request.references))
+        named = {"prompt": request.prompt}
+        if needed.negative:
+            named["negative"] = sampling.negative
+        if needed.plain:
+            named["plain"] = sampling.negative
+        texts = list(named.values())
         captions = tuple(shown.reference.caption or request.prompt for shown in request.references)
         words = self._words([*texts, *captions])
         latents = [self._latents.get(shown.key, partial(self._latent, shown)) for shown in request.references]
-        branches = []
+        branches = {}
         with self._here("unet"), self._here("action_adapter"):
-            for number, text in enumerate(texts, start=1):
+            for number, (name, text) in enumerate(named.items(), start=1):
                 action = None
-                if self.model.adapter is not None and latents:
+                if self.model.adapter is not None and latents and name != "plain":
                     described = torch.cat([words[caption] for caption in captions])
                     encode = partial(_encode, self.model.adapter, latents, words[text], described)
                     action = self._contexts.get((text, captions, tuple(shown.key for shown in request.references)), encode)
-                branches.append(Branch(self.model.backbone.denoiser.project_text(words[text]), action))
-                progress(Progress("references", number, len(texts)))
+                branches[name] = Branch(self.model.backbone.denoiser.project_text(words[text]), action)
+                progress(Progress("references", number, len(named)))
         return branches
 
     def _words(self, texts: list[str]) -> dict[str, Tensor]:
@@ -156,7 +164,7 @@ class Pipeline:
         with self._here("vae"):
             return self.model.backbone.encode_video(to_video(shown.frames).to(self.device))
 
-    def _denoise(self, sampling: Sampling, branches: list[Branch], progress: Callable[[Progress], None]) -> Tensor:
+    def _denoise(self, sampling: Sampling, branches: dict[str, Branch], progress: Callable[[Progress], None]) -> Tensor:
         """Noise of the seed -> latents (1 c t h w)."""
         import torch
 
@@ -164,14 +172,15 @@ class Pipeline:
         from echoreel_cli.generate.sampler import sample
 
         backbone, adapter = self.model.backbone, self.model.adapter
-        unconditional = branches[1] if len(branches) > 1 else None
         with self._here("unet"), self._here("action_adapter"):
             predict = guided(
                 backbone.denoiser,
                 adapter,
-                branches[0],
-                unconditional,
+                branches["prompt"],
+                branches.get("negative"),
+                branches.get("plain"),
                 scale=sampling.guidance,
+                action_scale=sampling.action_guidance,
                 dtype=backbone.dtype,
                 together=not self.offload,
             )

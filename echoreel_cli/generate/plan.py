@@ -35,12 +35,15 @@ class Sampling:
     frames: int
     fps: float
     negative: str = ""
+    action_guidance: float = 1.0
 
     @classmethod
     def of(cls, info: ModelInfo, seed: int) -> Sampling:
         """The model's own settings."""
         own = info.defaults
-        return cls(seed, own.steps, own.guidance, own.eta, own.height, own.width, own.frames, own.fps, own.negative)
+        return cls(
+            seed, own.steps, own.guidance, own.eta, own.height, own.width, own.frames, own.fps, own.negative, own.action_guidance
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,9 @@ def check(sampling: Sampling, shape: Shape) -> None:
         raise UsageError(f"a video needs at least one frame, got {sampling.frames}")
     if not 0 < sampling.fps <= 1000:
         raise UsageError(f"frames per second must be above 0 and at most 1000, got {sampling.fps:g}")
-    if not math.isfinite(sampling.guidance) or sampling.guidance < 0:
-        raise UsageError(f"guidance must be 0 or more, got {sampling.guidance:g}")
+    for name, scale in (("guidance", sampling.guidance), ("action guidance", sampling.action_guidance)):
+        if not math.isfinite(scale) or scale < 0:
+            raise UsageError(f"{name} must be 0 or more, got {scale:g}")
     if not 0 <= sampling.seed < 2**63:
         raise UsageError(f"a seed is a whole number from 0 to 2^63 - 1, got {sampling.seed}")
 

@@ -84,6 +84,8 @@ class Record:
     versions: dict[str, str]
     timings: dict[str, float]
     """Seconds of each stage."""
+    action_guidance: float = 1.0
+    """Weight of the references; records from before it existed have the paper's 1."""
 
 
 def dumps(record: Record) -> bytes:

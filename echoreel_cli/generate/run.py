@@ -83,6 +83,7 @@ def record_of(job: Job, pipeline: Pipeline, content: bytes, timings: dict[str, f
         references=job.references,
         versions=versions(__version__),
         timings={stage: round(seconds, 4) for stage, seconds in timings.items()},
+        action_guidance=sampling.action_guidance,
     )
 
 

@@ -2,7 +2,8 @@
 
     frames: (t h w c)   uint8, RGB
 
-One encoder thread and no time of day in the file, so that the same frames give the same bytes again.
+One encoder thread and no time of day in the file, so that the same frames give the same bytes again. x264's macroblock tree is off: with
+AVX-512 it reads memory that nobody has written, and what it finds there changes the picture by some grey levels.
 Colours are converted by BT.709 and the file says so, so that players and our own decoder read back what was meant.
 """
 
@@ -56,7 +57,7 @@ def _mux(frames: np.ndarray[Any, Any], fps: float, file: Path, tags: Mapping[str
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(CRF), "preset": "medium", "threads": "1"}
+        stream.options = {"crf": str(CRF), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
         codec = stream.codec_context
         codec.thread_count = 1
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709

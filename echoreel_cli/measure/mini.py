@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from echoreel_cli.attention import unflatten
-from echoreel_cli.generate.guidance import Branch, guided
+from echoreel_cli.generate.guidance import Branch, Needed, guided
 from echoreel_cli.generate.references import to_frames
 from echoreel_cli.generate.sampler import sample
 from echoreel_cli.measure.frechet import bootstrap_interval, frechet
@@ -51,6 +51,7 @@ class EvalSettings:
     """Unseen rendered clips of each action on which the judge's own accuracy is measured."""
     steps: int = 25
     guidance: float = 3.0
+    action_guidance: float = 1.0
     eta: float = 0.0
     seed: int = 20
     batch: int = 16
@@ -129,15 +130,24 @@ def make(model: Model, batch: Sequence[Case], references: Sequence[Sequence[int]
         shown = torch.stack([bank.frames[list(rows)] for rows in references])  # (b r t h w c)
         latents = unflatten(backbone.encode_video(video_tensor(shown.flatten(0, 1))), 0, (len(batch), count))
 
-    def branch(name: str) -> Branch:
+    def branch(name: str, *, shown: bool = True) -> Branch:
         action = None
-        if latents is not None and adapter is not None:
+        if shown and latents is not None and adapter is not None:
             described = words["prompt"][:, None].expand(-1, count, -1, -1)
             action = adapter.encode(latents, words[name], described)
         return Branch(backbone.denoiser.project_text(words[name]), action)
 
-    unconditional = branch("") if settings.guidance != 1 else None
-    predict = guided(backbone.denoiser, adapter, branch("prompt"), unconditional, scale=settings.guidance, dtype=backbone.dtype)
+    needed = Needed.of(settings.guidance, settings.action_guidance, references=bool(count))
+    predict = guided(
+        backbone.denoiser,
+        adapter,
+        branch("prompt"),
+        branch("") if needed.negative else None,
+        branch("", shown=False) if needed.plain else None,
+        scale=settings.guidance,
+        action_scale=settings.action_guidance,
+        dtype=backbone.dtype,
+    )
     defaults = model.info.defaults
     shape = backbone.latent_shape(defaults.frames, defaults.height, defaults.width)
     generators = [torch.Generator().manual_seed(case.seed) for case in batch]

@@ -37,6 +37,8 @@ class Defaults:
     guidance: float = 12.0
     eta: float = 1.0
     negative: str = ""
+    action_guidance: float = 1.0
+    """Weight of the references in guidance; 1 is the paper's."""
 
 
 @dataclass(frozen=True, slots=True)

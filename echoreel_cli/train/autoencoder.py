@@ -70,6 +70,17 @@ def linear_code(data: WorldSet, *, every: int = 16) -> LinearCode:
     return LinearCode(mean, basis, scale * (centred @ basis / scale).std())
 
 
+@torch.no_grad()
+def read_code(autoencoder: AutoencoderKL) -> LinearCode:
+    """The code that `new_autoencoder` put into an autoencoder, sharpened since or not; of the mean patch only what the code can say."""
+    plus, _, _ = _channels()
+    conv = autoencoder.encoder.conv_in
+    encode = conv.weight[plus, :, 1, 1].double()  # (LATENTS p)
+    scale = 1 / encode.norm(dim=1)
+    basis = (encode * scale[:, None]).T
+    return LinearCode(-basis @ (conv.bias[plus].double() * scale), basis, scale)
+
+
 def new_autoencoder(code: LinearCode | None = None) -> AutoencoderKL:
     """The mini model's autoencoder; with a code it encodes and decodes by exactly that code."""
     autoencoder = AutoencoderKL(

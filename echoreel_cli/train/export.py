@@ -1,7 +1,7 @@
 """From a run folder to what is bundled: the model folder, the encoder, the classifier, and the record of how they came to be.
 
-    echoreel-mini/    model folder       encoder/      open_clip's own form      classifier/    the judge
-    RECORD.md         for a person       record.json   for a program
+echoreel-mini/    model folder       encoder/      open_clip's own form      classifier/    the judge
+RECORD.md         for a person       record.json   for a program
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ from echoreel_cli.train.record_page import record_page
 from echoreel_cli.train.retriever import export
 from echoreel_cli.train.run_folder import Making, RunFolder
 from echoreel_cli.train.sizes import TEXT_LENGTH
-from echoreel_cli.train.stages import step_of
 from echoreel_cli.train.video import SCHEDULE
 from echoreel_index.errors import OutputExists, UsageError
 from echoreel_index.strict_json import to_json
 
 SCHEMA = "echoreel.mini-record/1"
-OPTIONAL = ("mini-sharpen",)
-"""Stages without which the bundle works, less well; the record says so."""
+OPTIONAL = ("mini-sharpen", "mini-exact")
+"""Stages without which the bundle works: less well without the first, as well without the second. The record says which have run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def export_mini(
     parts: dict[str, nn.Module] = {"denoiser": base, "adapter": adapter, "autoencoder": autoencoder, "text encoder": text_encoder}
     counted = {name: count(part) for name, part in (parts | {"encoder": retriever, "classifier": judge}).items()}
     stages = {name: _stage_of(run, name, scale) for name in PRESETS if _has_run(run, name)}
-    steps = {name: step_of(run.stage(name)) for name in stages}
+    steps = {name: _step(run, name) for name in stages}
     dates = {name: _checkpoint_date(run, name) for name in stages}
     judged = accuracy(judge, run.test(preset("mini-judge", scale).test))
     save_model_folder(
@@ -142,6 +141,13 @@ def _has_run(run: RunFolder, name: str) -> bool:
     return (run.stage(name) / "average.pt").exists()
 
 
+def _step(run: RunFolder, name: str) -> int:
+    """The step of a stage's averaged weights."""
+    step = (checkpoint.load(run.stage(name) / "average.pt") or {})["step"]
+    assert isinstance(step, int)
+    return step
+
+
 def _stage_of(run: RunFolder, name: str, scale: Scale) -> StageRecord:
     """A stage's own record; for one that was trained by `fit` alone, the preset with the checkpoint's own steps, seed and batch."""
     found = read_record(run.stage(name))
@@ -149,7 +155,7 @@ def _stage_of(run: RunFolder, name: str, scale: Scale) -> StageRecord:
         return found
     state = checkpoint.load(run.stage(name) / "last.pt") or {}
     loop = {key: value for key in ("seed", "batch") if isinstance(value := state.get(key), int)}
-    return StageRecord(preset(name, scale).with_loop(steps=step_of(run.stage(name)), seed=loop.get("seed"), batch=loop.get("batch")))
+    return StageRecord(preset(name, scale).with_loop(steps=_step(run, name), seed=loop.get("seed"), batch=loop.get("batch")))
 
 
 def _checkpoint_date(run: RunFolder, name: str) -> str:

@@ -10,7 +10,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from echoreel_cli.train import checkpoint
+from echoreel_cli.train.optimizers import OptimizerName, build_optimizers
 from echoreel_index.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class LoopConfig:
     batch: int
     learning_rate: float = 4e-4
     warmup: int = 200
+    optimizer: OptimizerName = "adamw"
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0
@@ -124,6 +126,7 @@ class _StopOnSignal:
 def fit(task: Task, config: LoopConfig, folder: Path, *, progress: Callable[[Progress], None] | None = None) -> int:
     """Train until `config.steps`, resuming from `folder/last.pt` if it is there; returns the step reached.
 
+    Where there is only `folder/average.pt`, its weights are the start, at step 0 and with a fresh optimizer.
     The averaged weights are left in `folder/average.pt` and in the task's network.
 
     Raises:
@@ -138,12 +141,14 @@ def fit(task: Task, config: LoopConfig, folder: Path, *, progress: Callable[[Pro
     device = accelerator.device
     network = task.network.to(device)
     trained = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
+    optimizers = build_optimizers(
+        network, config.optimizer, learning_rate=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
     average = Average(network, config.ema)
-    first = _resume(folder, config, network, optimizer, average)
+    first = _resume(folder, config, network, optimizers, average)
     if config.compile:
         network.compile()
-    prepared, prepared_optimizer = accelerator.prepare(network, optimizer)
+    prepared, *prepared_optimizers = accelerator.prepare(network, *optimizers)
     generator = torch.Generator()
     started, since, step = time.monotonic(), time.monotonic(), first
     world, rank = accelerator.num_processes, accelerator.process_index
@@ -152,14 +157,15 @@ def fit(task: Task, config: LoopConfig, folder: Path, *, progress: Callable[[Pro
     with _StopOnSignal() as stop:
         while step < config.steps and not stop.asked and not _late(config, started):
             generator.manual_seed((config.seed * 1_000_003 + step) * world + rank)
-            for group in optimizer.param_groups:
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(config, step)
             with accelerator.autocast():
                 loss, figures = task.loss(prepared, config.batch // world, generator)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(trained, config.clip)
-            prepared_optimizer.step()
-            prepared_optimizer.zero_grad(set_to_none=True)
+            for optimizer in prepared_optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
             average.update(network, step)
             step += 1
             if step % config.log_every == 0:
@@ -169,8 +175,8 @@ def fit(task: Task, config: LoopConfig, folder: Path, *, progress: Callable[[Pro
                 line = Progress(step, config.steps, float(loss.detach()), rate * config.batch, (config.steps - step) / rate, figures)
                 _log(folder, line, accelerator, progress)
             if step % config.save_every == 0:
-                _save(folder, config, step, network, optimizer, average, accelerator)
-    _save(folder, config, step, network, optimizer, average, accelerator)
+                _save(folder, config, step, network, optimizers, average, accelerator)
+    _save(folder, config, step, network, optimizers, average, accelerator)
     average.copy_to(network)
     accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
     if stop.asked and step < config.steps:
@@ -197,7 +203,7 @@ def _save(
     config: LoopConfig,
     step: int,
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     average: Average,
     accelerator: Accelerator,
 ) -> None:
@@ -208,7 +214,7 @@ def _save(
         "step": step,
         "network": trained,
         "buffers": dict(network.named_buffers()),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "average": average.values,
         "seed": config.seed,
         "batch": config.batch,
@@ -217,9 +223,12 @@ def _save(
     checkpoint.save(folder / "average.pt", {"step": step, "average": average.values, "buffers": dict(network.named_buffers())})
 
 
-def _resume(folder: Path, config: LoopConfig, network: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> int:
+def _resume(folder: Path, config: LoopConfig, network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], average: Average) -> int:
     state = checkpoint.load(folder / "last.pt")
     if state is None:
+        if (folder / "average.pt").exists():
+            load_average(folder, network)
+            average.values = {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
         return 0
     for name in ("seed", "batch"):
         if state[name] != getattr(config, name):
@@ -227,7 +236,11 @@ def _resume(folder: Path, config: LoopConfig, network: nn.Module, optimizer: tor
             raise UsageError(message, hint="use its settings or another folder")
     _put(cast(dict[str, Tensor], state["network"]), cast(dict[str, Tensor], state["buffers"]), network, folder)
     parameters = dict(network.named_parameters())
-    optimizer.load_state_dict(cast(dict[str, object], state["optimizer"]))
+    stored = cast(list[dict[str, object]], state.get("optimizers", []))
+    if len(stored) != len(optimizers):
+        raise UsageError(f"{folder} holds a run with another optimizer than {config.optimizer}", hint="use its settings or another folder")
+    for optimizer, held in zip(optimizers, stored, strict=True):
+        optimizer.load_state_dict(held)
     average.values = {name: value.to(parameters[name].device) for name, value in cast(dict[str, Tensor], state["average"]).items()}
     return cast(int, state["step"])
 

@@ -1,6 +1,7 @@
 """The presets of `echoreel train`: each is a function that returns the whole configuration of one stage of the mini model.
 
     mini-words -> mini-base -> mini-action -> mini-sharpen      the video model
+             |            \\-> mini-exact                        the paper's own injection, to compare with
              \\-> mini-retriever                                 finds clips by words
     mini-judge                                                  measures what was made
 
@@ -9,14 +10,17 @@ Two scales: `full` is what is bundled; `tiny` goes through everything in seconds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from echoreel_cli.adapters.inject import PrismAdapterConfig
 from echoreel_cli.adapters.spacetime import SpacetimeAdapterConfig
+from echoreel_cli.backbones.base import Site
 from echoreel_cli.backbones.lvdm.config import VideoUNetConfig
 from echoreel_cli.mini.world import FPS, FRAMES, SIZE
 from echoreel_cli.models.folder import Defaults, ReferenceShape
+from echoreel_cli.prism.action import PrismConfig
 from echoreel_cli.prism.patches import PatchPrismConfig
 from echoreel_cli.train.loop import LoopConfig
 from echoreel_cli.train.sizes import LATENTS, PATCH, TEXT_WIDTH
@@ -26,7 +30,7 @@ Scale = Literal["full", "tiny"]
 SCALES: tuple[Scale, ...] = ("full", "tiny")
 
 MODEL_NAME = "echoreel-mini"
-DEFAULTS = Defaults(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, steps=25, guidance=2.5, eta=0.0)
+DEFAULTS = Defaults(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, steps=25, guidance=3.0, eta=0.0, action_guidance=3.0)
 """What `gen` uses with the mini model where the user says nothing."""
 REFERENCE = ReferenceShape(frames=FRAMES, fps=FPS)
 SCORE_FLOOR = 0.5
@@ -49,9 +53,11 @@ class WorldConfig:
 class ActionConfig:
     """The shape of the adapter, and how many references it meets."""
 
-    prism: PatchPrismConfig
+    prism: PatchPrismConfig | PrismConfig
+    """Which prism also decides the form of the injection."""
     heads: int
     head_width: int
+    """Of the spacetime form's attentions; the paper's form has those of the backbone."""
     most: int = 3
     """References of one sample, at most."""
     mirror: bool = True
@@ -59,9 +65,11 @@ class ActionConfig:
     retakes: int = 9600
     """Clips that are taken again by another person in another place; see `Pairs`. 0: none."""
 
-    def adapter(self, site_widths: tuple[int, ...]) -> SpacetimeAdapterConfig:
-        """The adapter's own configuration for a backbone with sites of these widths."""
-        return SpacetimeAdapterConfig(prism=self.prism, site_widths=site_widths, heads=self.heads, head_width=self.head_width)
+    def adapter(self, sites: Sequence[Site]) -> SpacetimeAdapterConfig | PrismAdapterConfig:
+        """The adapter's own configuration for a backbone with these sites."""
+        if isinstance(self.prism, PrismConfig):
+            return PrismAdapterConfig.for_sites(sites, self.prism, temporal_length=self.prism.temporal_length)
+        return SpacetimeAdapterConfig.for_sites(sites, self.prism, heads=self.heads, head_width=self.head_width)
 
 
 Network = VideoUNetConfig | ActionConfig | None
@@ -121,7 +129,15 @@ def mini_words(scale: Scale = "full") -> Stage:
 def mini_base(scale: Scale = "full") -> Stage:
     """Words -> video, on seen actions and unnamed motions."""
     loop = LoopConfig(
-        steps=2150, batch=32, learning_rate=1.2e-3, warmup=150, ema=0.997, betas=(0.9, 0.98), log_every=50, save_every=250, compile=True
+        steps=4300,
+        batch=24,
+        learning_rate=8e-3,
+        optimizer="muon",
+        warmup=100,
+        weight_decay=0.02,
+        ema=0.998,
+        betas=(0.9, 0.98),
+        log_every=100,
     )
     unet = VideoUNetConfig(
         in_channels=LATENTS,
@@ -129,8 +145,8 @@ def mini_base(scale: Scale = "full") -> Stage:
         model_channels=64 if scale == "full" else 32,
         channel_mult=(1, 2),
         num_res_blocks=1,
-        attention_resolutions=(2,),
-        num_heads=4,
+        attention_resolutions=(1, 2),
+        num_heads=2,
         context_dim=TEXT_WIDTH,
         temporal_length=FRAMES,
     )
@@ -139,13 +155,39 @@ def mini_base(scale: Scale = "full") -> Stage:
 
 def mini_action(scale: Scale = "full") -> Stage:
     """The prism and its injection on pairs of one motion, the base frozen."""
-    loop = LoopConfig(steps=2000, batch=32, learning_rate=1.5e-3, warmup=100, ema=0.997, betas=(0.9, 0.98), save_every=200)
     prism = PatchPrismConfig(channels=LATENTS, temporal_length=FRAMES, grid=SIZE // PATCH // 2)
     config = ActionConfig(prism, heads=4, head_width=40)
     if scale == "tiny":
         config = ActionConfig(replace(prism, width=32, layers=1, heads=2), heads=2, head_width=16, retakes=12)
     needs = ("mini-words", "mini-base")
-    return _stage("mini-action", "Action Prism and injection: references -> motion", "action", needs, loop, config, scale)
+    return _stage("mini-action", "Action Prism and injection: references -> motion", "action", needs, _action_loop(), config, scale)
+
+
+def mini_exact(scale: Scale = "full") -> Stage:
+    """The same pairs for the paper's own form: one token a frame, the same for all positions. It is measured, not bundled."""
+    positions = (SIZE // PATCH) ** 2
+    prism = PrismConfig(LATENTS, positions, 128, TEXT_WIDTH, 128, layers=3, heads=4, head_width=32, temporal_length=FRAMES)
+    config = ActionConfig(prism, heads=4, head_width=32)
+    if scale == "tiny":
+        prism = replace(prism, width=32, words_width=32, layers=1, heads=2, head_width=16)
+        config = ActionConfig(prism, heads=2, head_width=16, retakes=12)
+    needs = ("mini-words", "mini-base")
+    return _stage("mini-exact", "the paper's injection at this size, to compare with", "exact", needs, _action_loop(), config, scale)
+
+
+def _action_loop() -> LoopConfig:
+    """How both forms of the adapter are trained."""
+    return LoopConfig(
+        steps=2150,
+        batch=24,
+        learning_rate=4e-3,
+        optimizer="muon",
+        warmup=100,
+        weight_decay=0.02,
+        ema=0.998,
+        betas=(0.9, 0.98),
+        save_every=250,
+    )
 
 
 def mini_sharpen(scale: Scale = "full") -> Stage:
@@ -170,6 +212,7 @@ PRESETS: Mapping[str, Callable[[Scale], Stage]] = {
     "mini-words": mini_words,
     "mini-base": mini_base,
     "mini-action": mini_action,
+    "mini-exact": mini_exact,
     "mini-sharpen": mini_sharpen,
     "mini-retriever": mini_retriever,
     "mini-judge": mini_judge,

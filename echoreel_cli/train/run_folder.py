@@ -2,7 +2,7 @@
 
     world/ test/       rendered clips            code.pt          the linear code of patches
     latents/           clips and retakes through that code
-    words/ base/ action/ sharpen/ retriever/ judge/    one folder a stage
+    words/ base/ action/ exact/ sharpen/ retriever/ judge/    one folder a stage
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
     from transformers import CLIPTextModel
 
-    from echoreel_cli.adapters.spacetime import SpacetimeAdapter
+    from echoreel_cli.adapters.action import ActionAdapter
     from echoreel_cli.backbones.lvdm.unet import VideoUNet
     from echoreel_cli.measure.judge import Judge
     from echoreel_cli.mini.world import Take
@@ -172,15 +172,17 @@ class RunFolder:
         assert isinstance(config, VideoUNetConfig)
         return _loaded(folder, VideoUNet(config))
 
-    def new_adapter(self, config: ActionConfig, base: VideoUNet) -> SpacetimeAdapter:
+    def new_adapter(self, config: ActionConfig, base: VideoUNet) -> ActionAdapter:
         """A fresh adapter for the video model's sites."""
+        from echoreel_cli.adapters.inject import PrismAdapter, PrismAdapterConfig
         from echoreel_cli.adapters.spacetime import SpacetimeAdapter
 
-        return SpacetimeAdapter(config.adapter(tuple(site.width for site in base.sites())))
+        shape = config.adapter(base.sites())
+        return PrismAdapter(shape) if isinstance(shape, PrismAdapterConfig) else SpacetimeAdapter(shape)
 
-    def adapter(self, base: VideoUNet) -> SpacetimeAdapter:
-        """The adapter of mini-action."""
-        folder, config = self.require("mini-action"), self.network("mini-action")
+    def adapter(self, base: VideoUNet, preset: str = "mini-action") -> ActionAdapter:
+        """The adapter of mini-action or of mini-exact."""
+        folder, config = self.require(preset), self.network(preset)
         assert isinstance(config, ActionConfig)
         return _loaded(folder, self.new_adapter(config, base))
 

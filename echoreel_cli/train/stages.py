@@ -129,6 +129,7 @@ _BUILDERS: Mapping[str, Callable[[Stage, RunFolder, WorldSet], Task]] = {
     "mini-words": _words,
     "mini-base": _base,
     "mini-action": _action,
+    "mini-exact": _action,
     "mini-sharpen": _sharpen,
     "mini-retriever": _retriever,
     "mini-judge": _judge,

@@ -56,7 +56,7 @@ def bundle(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_run_folder_holds_everything_once(run_folder: Path) -> None:
     found = {path.name for path in run_folder.iterdir()}
-    assert found == {"world", "latents", "code.pt", "words", "base", "action", "sharpen", "retriever", "judge"}
+    assert found == {"world", "latents", "code.pt", "words", "base", "action", "exact", "sharpen", "retriever", "judge"}
     for name in PRESETS:
         record = json.loads((RunFolder(run_folder).stage(name) / "stage.json").read_text())
         [sitting] = record["sittings"]
@@ -112,6 +112,8 @@ def test_the_list_names_every_preset(cli: Callable[..., Any]) -> None:
         (("mini-words",), "--out is missing"),
         (("mini-export", "--out", "x"), "--to is missing"),
         (("mini-words", "--out", "x", "--to", "y"), "--to goes with mini-export"),
+        (("mini-words", "--out", "x", "--from", "y"), "--from goes with mini-import"),
+        (("mini-import", "--out", "x", "--from", "y"), "y is no bundle"),
         (("mini-words", "--out", "x", "--scale", "huge"), "--scale must be one of"),
         (("mini-words", "--out", "x", "--precision", "int8"), "--precision must be"),
         (("mini-base", "--out", "x"), "x has no mini-words yet"),
@@ -132,7 +134,7 @@ def test_the_bundle_is_complete_and_says_how_it_was_made(bundle: Path) -> None:
     assert {path.name for path in bundle.iterdir()} == {"echoreel-mini", "encoder", "classifier", "RECORD.md", "record.json"}
     record = json.loads((bundle / "record.json").read_text())
     assert record["schema"] == "echoreel.mini-record/1" and record["missing"] == []
-    assert set(record["steps"].values()) == {4} and record["parameters"]["denoiser"] > 100_000
+    assert set(record["steps"].values()) == {4} and set(record["steps"]) == set(PRESETS) and record["parameters"]["denoiser"] > 100_000
     assert record["stages"]["mini-base"]["sittings"][0]["last"] == 4
     page = (bundle / "RECORD.md").read_text()
     assert "echoreel train mini-base" in page and "| none | 0.125 |" in page
@@ -149,7 +151,7 @@ def test_the_model_folder_holds_what_was_trained(bundle: Path, run_folder: Path,
 
     model, run = open_model(str(bundle / "echoreel-mini"), dtype="float32"), RunFolder(run_folder)
     base = run.base()
-    assert model.adapter is not None and model.info.encoder == "mini" and model.backbone.scheduler.config.prediction_type == "v_prediction"
+    assert model.adapter is not None and model.info.encoder == "mini" and model.backbone.scheduler.config.prediction_type == "sample"
     for mine, theirs in ((base, model.backbone.denoiser), (run.adapter(base), model.adapter)):
         stored = theirs.state_dict()
         assert all(torch.equal(value.half().float(), stored[name]) for name, value in mine.state_dict().items())
@@ -189,3 +191,28 @@ def test_the_bundle_generates_with_a_reference(bundle: Path, tmp_path: Path, cli
     assert video.stat().st_size > 500
     record = json.loads((tmp_path / "made.json").read_text())
     assert record["model"]["adapter"] == "spacetime" and (record["width"], record["height"], record["frames"]) == (64, 64, 8)
+
+
+def test_a_bundle_can_be_trained_further(bundle: Path, run_folder: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    """mini-import gives a run folder whose stages hold the bundle's weights and go on from them."""
+    done = cli("train", "mini-import", "--out", tmp_path, "--from", bundle, "--json")
+    assert done.code == 0
+    line = json.loads(done.out)
+    assert line["schema"] == "echoreel.train-import/1" and line["presets"] == [name for name in PRESETS if name != "mini-exact"]
+    back, run = RunFolder(tmp_path), RunFolder(run_folder)
+    base = run.base()
+    for mine, theirs in ((base, back.base()), (run.adapter(base), back.adapter(base)), (run.judge(), back.judge())):
+        stored = theirs.state_dict()
+        assert all(torch.equal(value.half().float(), stored[name].float()) for name, value in mine.state_dict().items())
+    code, again = run.code(), back.code()
+    assert torch.allclose(code.basis, again.basis, atol=1e-3) and torch.allclose(code.scale, again.scale, rtol=1e-3)
+    assert torch.allclose(run.words()(["a person waving"]), back.words()(["a person waving"]), atol=0.02)
+    (tmp_path / "world").symlink_to(run_folder / "world")
+    further = cli("train", "mini-base", "--out", tmp_path, "--scale", "tiny", "--precision", "no", "--learning-rate", "1e-9", "--json")
+    assert further.code == 0 and json.loads(further.out)["step"] == 4
+    weights = back.base().state_dict()
+    assert all(torch.allclose(value.half().float(), weights[name], atol=1e-6) for name, value in base.state_dict().items())
+    record = json.loads((tmp_path / "base" / "stage.json").read_text())
+    assert [(one["first"], one["last"]) for one in record["sittings"]] == [(0, 4), (0, 4)]
+    refused = cli("train", "mini-import", "--out", tmp_path, "--from", bundle)
+    assert refused.code == 2 and "already holds" in refused.err

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
 
-from echoreel_cli.backbones.base import TextContext
+from echoreel_cli.backbones.base import Denoiser, TextContext
 from echoreel_cli.backbones.lvdm.unet import VideoUNet, VideoUNetConfig
 from echoreel_cli.backbones.schedule import LVDM_SCHEDULE, build_schedule
-from echoreel_cli.generate.guidance import Branch, Predictor, guide, guided
+from echoreel_cli.generate.guidance import Branch, Needed, Predictor, guide, guided
 from echoreel_cli.generate.sampler import choose_timesteps, draw_noise, sample
 from echoreel_index.errors import UsageError
 
@@ -123,3 +125,35 @@ def test_guidance_together_or_apart_and_skipped_at_one() -> None:
     u, c = unet(x, t, empty.words), unet(x, t, words.words)
     assert torch.equal(plain, c)
     torch.testing.assert_close(apart, guide(u, c, 7.5))
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(("scale", "action"), [(3.0, 2.0), (1.0, 2.0), (4.0, 4.0), (3.0, 1.0)])
+def test_three_branches_of_guidance_add_up(scale: float, action: float, together: bool) -> None:
+    """u + action (r - u) + scale (c - r), and branches without a weight are neither needed nor run."""
+    u, r, c = (torch.full((2, *SHAPE), value) for value in (0.5, 2.0, -1.0))
+    seen = []
+
+    class Fake:
+        def __call__(self, x: Tensor, timesteps: Tensor, context: TextContext) -> Tensor:
+            out = context.pairs[0][0].view(-1, 1, 1, 1, 1).expand(x.shape)
+            seen.append(len(x))
+            return out
+
+    branches = [Branch(TextContext(((value[:, 0, 0, 0, 0].clone(), torch.zeros(2)),))) for value in (c, r, u)]
+    needed = Needed.of(scale, action, references=True)
+    predict = guided(
+        cast(Denoiser, Fake()),
+        None,
+        branches[0],
+        branches[1] if needed.negative else None,
+        branches[2] if needed.plain else None,
+        scale=scale,
+        action_scale=action,
+        dtype=torch.float32,
+        together=together,
+    )
+    out = predict(torch.zeros(2, *SHAPE), torch.tensor([5, 5]))
+    torch.testing.assert_close(out, u + action * (r - u) + scale * (c - r))
+    assert sum(seen) == 2 * (1 + needed.negative + needed.plain)
+    assert Needed.of(scale, action, references=False) == Needed(scale != 1, False)

@@ -89,6 +89,15 @@ def test_guidance_of_1_skips_the_second_branch(model: Model) -> None:
     assert set(result.timings) == {"references", "denoise", "decode"} and min(result.timings.values()) > 0
 
 
+def test_the_references_have_a_weight_of_their_own(model: Model) -> None:
+    pipeline = Pipeline(model)
+    weighted = [replace(SAMPLING, action_guidance=weight) for weight in (1.0, 3.0, 5.0)]
+    one, strong, even = (pipeline.generate(GenerationRequest("x", sampling, (shown(1),))).frames for sampling in weighted)
+    assert not np.array_equal(one, strong) and not np.array_equal(strong, even)
+    alone, as_well = [pipeline.generate(GenerationRequest("x", replace(SAMPLING, action_guidance=weight))).frames for weight in (1.0, 3.0)]
+    assert np.array_equal(alone, as_well), "without references their weight plays no role"
+
+
 def test_parts_that_wait_give_the_same_video_and_go_back(model: Model) -> None:
     request = GenerationRequest("x", SAMPLING, (shown(1),))
     usual = Pipeline(model).generate(request).frames

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from echoreel_cli.generate.write import video_bytes, write_atomically
 from echoreel_index.errors import OutputExists
 
 Frames = np.ndarray[Any, Any]
+ROOT = Path(__file__).parents[3]
 
 
 def moving_square(t: int = 8, h: int = 64, w: int = 48) -> Frames:
@@ -45,6 +49,28 @@ def test_same_frames_give_the_same_bytes() -> None:
     first = video_bytes(moving_square(), 8, tags={"title": "x"})
     assert first == video_bytes(moving_square(), 8, tags={"title": "x"})
     assert first != video_bytes(moving_square(), 8, tags={"title": "y"})
+
+
+NOISY = """
+import hashlib
+import numpy as np
+from echoreel_cli.generate.write import video_bytes
+rng, (y, x) = np.random.default_rng(0), np.mgrid[:64, :64]
+waves = [np.stack([128 + 90 * np.sin((x + 3 * t) / 5 + c) * np.cos((y - 2 * t) / (5 + c)) for c in range(3)], -1) for t in range(8)]
+noisy = (np.stack(waves) + rng.normal(0, 8, (8, 64, 64, 3))).clip(0, 255).astype(np.uint8)
+print(hashlib.sha256(video_bytes(noisy, 8)).hexdigest())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's switch")
+def test_the_bytes_do_not_depend_on_what_memory_held_before() -> None:
+    """glibc fills all memory it hands out with a given byte; the video must not show it."""
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'index'}"}
+    made = {
+        subprocess.run([sys.executable, "-c", NOISY], env={**env, "MALLOC_PERTURB_": fill}, check=True, capture_output=True).stdout
+        for fill in ("0", "77", "200")
+    }
+    assert len(made) == 1
 
 
 def test_fractional_rates_and_odd_sizes_and_one_frame() -> None:

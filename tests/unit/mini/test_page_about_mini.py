@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from echoreel_cli.adapters.spacetime import SpacetimeAdapter
+from echoreel_cli.adapters.spacetime import SpacetimeAdapter, SpacetimeAdapterConfig
 from echoreel_cli.backbones.lvdm.unet import VideoUNet, VideoUNetConfig
 from echoreel_cli.measure.judge import Judge
 from echoreel_cli.mini.actions import ACTIONS, HELD_OUT
@@ -41,7 +41,9 @@ def test_its_sizes_are_those_of_the_presets() -> None:
     assert isinstance(base, VideoUNetConfig) and isinstance(action, ActionConfig)
     with torch.device("meta"):
         denoiser = VideoUNet(base)
-        adapter = SpacetimeAdapter(action.adapter(tuple(site.width for site in denoiser.sites())))
+        shape = action.adapter(denoiser.sites())
+        assert isinstance(shape, SpacetimeAdapterConfig)
+        adapter = SpacetimeAdapter(shape)
         parts = {"denoiser": denoiser, "adapter": adapter, "autoencoder": new_autoencoder(), "judge": Judge()}
     for name, part in parts.items():
         millions = sum(parameter.numel() for parameter in part.parameters()) / 1e6

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from echoreel_cli.train import checkpoint
 from echoreel_cli.train.loop import Average, LoopConfig, Progress, fit, learning_rate, load_average
+from echoreel_cli.train.optimizers import OptimizerName
 from echoreel_index.errors import Interrupted, UsageError, WeightsError
 
 CONFIG = LoopConfig(steps=20, batch=8, learning_rate=1e-2, warmup=3, mixed_precision="no", seed=3, save_every=7, log_every=5)
@@ -49,14 +50,17 @@ def final(folder: Path) -> dict[str, Tensor]:
         elif isinstance(value, Mapping):
             for key, inner in value.items():
                 walk(inner, f"{name}.{key}")
+        elif isinstance(value, list):
+            for number, inner in enumerate(value):
+                walk(inner, f"{name}.{number}")
 
     walk(state, "")
     return flat
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_a_stopped_and_resumed_run_equals_the_unbroken_one(tmp_path: Path, precision: str) -> None:
-    config = replace(CONFIG, mixed_precision=precision)
+@pytest.mark.parametrize(("precision", "optimizer"), [("no", "adamw"), ("bf16", "adamw"), ("no", "muon")])
+def test_a_stopped_and_resumed_run_equals_the_unbroken_one(tmp_path: Path, precision: str, optimizer: OptimizerName) -> None:
+    config = replace(CONFIG, mixed_precision=precision, optimizer=optimizer)
     assert fit(Line(), config, tmp_path / "whole") == 20
     with pytest.raises(Interrupted, match="step 10 of 20") as stopped:
         fit(Line(stop_at=10), config, tmp_path / "broken")
