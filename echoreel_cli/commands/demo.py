@@ -34,7 +34,7 @@ def demo(
         typer.Option(help="What to make; may be given more than once.  [default: a backflip, and a cartwheel]"),
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="Clips to find for each prompt.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the drawn videos and of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn videos and of the noise.")] = 4,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.  [default: the model's own]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a finished demo.")] = False,
