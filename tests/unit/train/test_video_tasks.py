@@ -157,15 +157,22 @@ def test_high_noise_is_drawn_more_often() -> None:
 def test_a_perfect_prediction_has_no_error() -> None:
     objective, clean = Objective(), torch.randn(3, CHANNELS, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     times = torch.tensor([10, 500, 990])
-    alpha = objective.schedule.alphas_cumprod[times].view(-1, 1, 1, 1, 1)
-
-    def knowing(noisy: Tensor, t: Tensor) -> Tensor:
-        noise = (noisy - alpha.sqrt() * clean) / (1 - alpha).sqrt()
-        velocity: Tensor = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
-        return velocity
-
-    assert objective.error(knowing, clean, times, generator()).max() < 1e-4
+    assert torch.equal(objective.error(lambda x, t: clean, clean, times, generator()), torch.zeros(3))
     assert objective.error(lambda x, t: torch.zeros_like(x), clean, times, generator()).min() > 0.5
+
+
+def test_the_error_is_that_of_the_v_that_follows() -> None:
+    """v = alpha noise - sigma clip; where the noise follows from a guess of the clip, so does v."""
+    objective, clean = Objective(), torch.randn(3, CHANNELS, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    times, guess = torch.tensor([200, 500, 999]), 0.3 * clean + 0.1
+    alpha = objective.schedule.alphas_cumprod[times].view(-1, 1, 1, 1, 1)
+    noise = torch.randn(clean.shape, generator=generator())
+    noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+    follows = (noisy - alpha.sqrt() * guess) / (1 - alpha).sqrt()
+    guessed, true = (alpha.sqrt() * n - (1 - alpha).sqrt() * c for n, c in ((follows, guess), (noise, clean)))
+    torch.testing.assert_close(
+        objective.error(lambda x, t: guess, clean, times, generator()), (guessed - true).pow(2).mean((1, 2, 3, 4)), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_each_caption_is_encoded_once() -> None:
