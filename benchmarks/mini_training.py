@@ -24,6 +24,7 @@ from echoreel_cli.backbones.lvdm.config import VideoUNetConfig
 from echoreel_cli.backbones.lvdm.unet import VideoUNet
 from echoreel_cli.generate.guidance import Predictor
 from echoreel_cli.train.latents import LatentSet
+from echoreel_cli.train.loop import Average
 from echoreel_cli.train.optimizers import OptimizerName, build_optimizers
 from echoreel_cli.train.presets import mini_base
 from echoreel_cli.train.run_folder import RunFolder
@@ -59,7 +60,7 @@ class Trial:
         torch.manual_seed(0)
         self.arm, self._data, self._words, self._objective = arm, data, words, Objective()
         self._network = VideoUNet(config)
-        self._average = copy.deepcopy(self._network)
+        self._average = Average(self._network, 0.99)
         order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(7))
         self._kept, self._seen = order[:KEPT], order[KEPT:]
         self._optimizers = build_optimizers(
@@ -83,22 +84,21 @@ class Trial:
                 group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        decay = min(0.99, (1 + self.steps) / (10 + self.steps))
-        with torch.no_grad():
-            for mean, now in zip(self._average.parameters(), self._network.parameters(), strict=True):
-                mean.lerp_(now, 1 - decay)
+        self._average.update(self._network, self.steps)
         self.steps += 1
 
     @torch.no_grad()
     def measure(self) -> dict[int, float]:
         """The error at each timestep on the clips that were kept back."""
+        averaged = copy.deepcopy(self._network)
+        self._average.copy_to(averaged)
         generator, found = torch.Generator().manual_seed(5), {}
         for t in TIMES:
             parts = []
             for rows in torch.split(self._kept, 64):
                 captions = [self._data.labels[row].caption for row in rows.tolist()]
                 times = torch.full((len(rows),), t)
-                parts.append(self._error(self._average, self._data.latents[rows].float(), captions, times, generator))
+                parts.append(self._error(averaged, self._data.latents[rows].float(), captions, times, generator))
             found[t] = float(torch.cat(parts).mean())
         return found
 

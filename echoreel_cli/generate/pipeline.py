@@ -138,9 +138,8 @@ class Pipeline:
             named["negative"] = sampling.negative
         if needed.plain:
             named["plain"] = sampling.negative
-        texts = list(named.values())
         captions = tuple(shown.reference.caption or request.prompt for shown in request.references)
-        words = self._words([*texts, *captions])
+        words = self._words([*named.values(), *captions])
         latents = [self._latents.get(shown.key, partial(self._latent, shown)) for shown in request.references]
         branches = {}
         with self._here("unet"), self._here("action_adapter"):

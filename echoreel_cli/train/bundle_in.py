@@ -60,8 +60,7 @@ def import_mini(bundle: Path, run_folder: Path) -> tuple[str, ...]:
     }
     run.vocabulary.parent.mkdir(parents=True, exist_ok=True)
     run.vocabulary.write_bytes((bundle / "encoder" / "bpe.txt.gz").read_bytes())
-    code = read_code(model.backbone.vae)
-    checkpoint.save(run_folder / "code.pt", {"mean": code.mean, "basis": code.basis, "scale": code.scale})
+    run.keep_code(read_code(model.backbone.vae))
     for name, (steps, record) in stages.items():
         folder = run.stage(name)
         checkpoint.save(folder / "average.pt", {"step": steps, "average": dict(parts[name]), "buffers": {}})
@@ -79,12 +78,9 @@ def _read_stages(bundle: Path) -> dict[str, tuple[int, StageRecord]]:
     try:
         record: Any = json.loads(file.read_text(encoding="utf-8"))
         names = [name for name in PRESETS if name in record["stages"]]
-        return {name: (cast(int, record["steps"][name]), _stage(record["stages"][name], name, file)) for name in names}
+        records = {name: from_json(StageRecord, record["stages"][name], what=f"{name} in {file}") for name in names}
+        return {name: (cast(int, record["steps"][name]), stage) for name, stage in records.items()}
     except OSError as error:
         raise UsageError(f"{bundle} is no bundle of echoreel train: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{file} cannot be read: {error!r}") from error
-
-
-def _stage(found: object, name: str, file: Path) -> StageRecord:
-    return from_json(StageRecord, found, what=f"{name} in {file}")

@@ -120,6 +120,12 @@ class Stage:
         return replace(self, loop=loop)
 
 
+_LATENT_LOOP = LoopConfig(steps=2150, batch=24, optimizer="muon", warmup=100, weight_decay=0.02, ema=0.998, betas=(0.9, 0.98))
+"""What the networks of latents have in common."""
+_ACTION_LOOP = replace(_LATENT_LOOP, learning_rate=4e-3, save_every=250)
+"""How both forms of the adapter are trained."""
+
+
 def mini_words(scale: Scale = "full") -> Stage:
     """The text tower alone learns to tell what a caption says; finding and making share it, so it is locked afterwards."""
     loop = LoopConfig(steps=1200, batch=128, learning_rate=1e-3, warmup=50, ema=0.99, log_every=50)
@@ -128,17 +134,7 @@ def mini_words(scale: Scale = "full") -> Stage:
 
 def mini_base(scale: Scale = "full") -> Stage:
     """Words -> video, on seen actions and unnamed motions."""
-    loop = LoopConfig(
-        steps=4300,
-        batch=24,
-        learning_rate=8e-3,
-        optimizer="muon",
-        warmup=100,
-        weight_decay=0.02,
-        ema=0.998,
-        betas=(0.9, 0.98),
-        log_every=100,
-    )
+    loop = replace(_LATENT_LOOP, steps=4300, learning_rate=8e-3, log_every=100)
     unet = VideoUNetConfig(
         in_channels=LATENTS,
         out_channels=LATENTS,
@@ -160,7 +156,7 @@ def mini_action(scale: Scale = "full") -> Stage:
     if scale == "tiny":
         config = ActionConfig(replace(prism, width=32, layers=1, heads=2), heads=2, head_width=16, retakes=12)
     needs = ("mini-words", "mini-base")
-    return _stage("mini-action", "Action Prism and injection: references -> motion", "action", needs, _action_loop(), config, scale)
+    return _stage("mini-action", "Action Prism and injection: references -> motion", "action", needs, _ACTION_LOOP, config, scale)
 
 
 def mini_exact(scale: Scale = "full") -> Stage:
@@ -172,22 +168,7 @@ def mini_exact(scale: Scale = "full") -> Stage:
         prism = replace(prism, width=32, words_width=32, layers=1, heads=2, head_width=16)
         config = ActionConfig(prism, heads=2, head_width=16, retakes=12)
     needs = ("mini-words", "mini-base")
-    return _stage("mini-exact", "the paper's injection at this size, to compare with", "exact", needs, _action_loop(), config, scale)
-
-
-def _action_loop() -> LoopConfig:
-    """How both forms of the adapter are trained."""
-    return LoopConfig(
-        steps=2150,
-        batch=24,
-        learning_rate=4e-3,
-        optimizer="muon",
-        warmup=100,
-        weight_decay=0.02,
-        ema=0.998,
-        betas=(0.9, 0.98),
-        save_every=250,
-    )
+    return _stage("mini-exact", "the paper's injection at this size, to compare with", "exact", needs, _ACTION_LOOP, config, scale)
 
 
 def mini_sharpen(scale: Scale = "full") -> Stage:

@@ -90,11 +90,15 @@ class RunFolder:
                 raise UsageError(f"{self.folder} has no code of pictures yet", hint=f"echoreel train mini-base --out {self.folder}")
             self._making("computing the code", 0, 1)
             code = linear_code(world)
-            checkpoint.save(self.folder / "code.pt", {"mean": code.mean, "basis": code.basis, "scale": code.scale})
+            self.keep_code(code)
             return code
         mean, basis, scale = (state[name] for name in ("mean", "basis", "scale"))
         assert isinstance(mean, torch.Tensor) and isinstance(basis, torch.Tensor) and isinstance(scale, torch.Tensor)
         return LinearCode(mean, basis, scale)
+
+    def keep_code(self, code: LinearCode) -> None:
+        """Write the linear code that all clips here are encoded by."""
+        checkpoint.save(self.folder / "code.pt", {"mean": code.mean, "basis": code.basis, "scale": code.scale})
 
     def autoencoder(self, world: WorldSet | None = None, *, sharpened: bool = False) -> AutoencoderKL:
         """The autoencoder that holds the code; `sharpened` puts in the decoder that mini-sharpen trained."""
