@@ -29,10 +29,37 @@ class Clip:
     """Licence of the video, if known."""
     sha256: str | None = None
     """SHA-256 of the file's content."""
+    duration: float | None = None
+    """Length of the whole file, seconds."""
+    width: int | None = None
+    height: int | None = None
+    """Pixels, as shown."""
+    motion: float | None = None
+    """Mean absolute difference of successive small grey pictures, 0 (still) to 1; None where it was not looked at."""
+    brightness: float | None = None
+    """Mean luma, 0 (black) to 1; None where it was not looked at."""
+    one_shot: bool | None = None
+    """Whether no cut falls into the window; None where nobody looked for cuts."""
+    date: float | None = None
+    """When the video was made or published, seconds since 1970."""
 
     def __post_init__(self) -> None:
         if not self.end > self.start:
             raise ValueError(f"a clip must end after it starts, got {self.start = } {self.end = }")
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One reason why a clip is where it is."""
+
+    name: str
+    """`visual`, `best`, `templates`, `verb`, `words`, `captions` or `motion`."""
+    value: float
+    """In the signal's own unit: a cosine, a difference of cosines, a BM25 score, a motion energy."""
+    rank: int
+    """Place among all candidates by this signal alone; equal values share a place."""
+    weight: float
+    """How much its place counts in the fusion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +68,16 @@ class Hit:
 
     clip: Clip
     score: float
+    """Cosine of the query and the mean of the window's frames."""
     rank: int
+    fused: float = 0.0
+    """Sum over signals of weight / (60 + place), divided by what first places everywhere would give: 0 to 1."""
+    fit: float | None = None
+    """How sure the encoder is that the query describes the clip, rather than any of many other sentences: 0 to 1."""
+    signals: tuple[Signal, ...] = ()
+    """Why the hit is where it is."""
+    problems: tuple[str, ...] = ()
+    """Why it is no good reference for a video model; empty when it is one."""
 
 
 @dataclass(frozen=True, slots=True)
