@@ -1,30 +1,9 @@
-"""Sidecars, and the pure ranking."""
+"""The pure ranking."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-from echoreel_index.captions import Words, words
 from echoreel_index.nouns import Clip
 from echoreel_index.search import overlap, rank
-
-
-def test_words_come_from_the_sidecars(tmp_path: Path) -> None:
-    video = str(tmp_path / "jump.mp4")
-    assert words(video) == Words()
-    (tmp_path / "jump.txt").write_text("\ufeff a cat jumps \n", encoding="utf-8")
-    assert words(video) == Words("a cat jumps")
-    (tmp_path / "jump.json").write_text(json.dumps({"caption": "ein Kater", "source": "https://e.org", "licence": "CC0", "x": 1}))
-    assert words(video) == Words("ein Kater", "https://e.org", "CC0")
-
-
-def test_broken_sidecars_say_nothing(tmp_path: Path) -> None:
-    for text in ("{", "[1]", '{"caption": 3}', "\x00"):
-        (tmp_path / "a.json").write_text(text)
-        assert words(str(tmp_path / "a.mp4")) == Words()
-    (tmp_path / "b.txt").write_bytes(b"caf\xe9")
-    assert words(str(tmp_path / "b.mp4")).caption == "caf\ufffd"
 
 
 def clip(path: str, start: float, end: float, sha256: str | None = None) -> Clip:
