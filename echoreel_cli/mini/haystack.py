@@ -10,10 +10,10 @@ People, clothes and places are drawn from the same pools everywhere, so that onl
 
 File names tell nothing. A share of the files has a caption beside it (`clip-0001.txt`), of the action, of another shot or of the place
 only. Labels are of shots: every shot that shows a named action bears its name, walking included; photographs bear none. They stand
-outside the folder of videos, as do the sentences to search for:
+outside the folder of videos, in a file that an index does not take for a table of captions, as do the sentences to search for:
 
     FOLDER/videos/clip-0001.mp4, clip-0001.txt   what may be indexed
-    FOLDER/labels.jsonl                          {"file": "clip-0001.mp4", "label": "squat", "start": 1.5, "end": 3.25}
+    FOLDER/truth.jsonl                           {"file": "clip-0001.mp4", "label": "squat", "start": 1.5, "end": 3.25}
     FOLDER/queries.json                          {"squat": ["a person squatting", "a person doing squats"], ...}
     FOLDER/absent.txt                            names of actions that no file shows, one a line
 """
@@ -276,7 +276,7 @@ def _write_words(folder: Path, plan: Sequence[Scenario], wanted: Sequence[Action
         if scenario.caption is not None:
             (folder / "videos" / scenario.file).with_suffix(".txt").write_text(scenario.caption + "\n", encoding="utf-8")
     lines = [json.dumps(line) + "\n" for scenario in plan for line in scenario.labels()]
-    (folder / "labels.jsonl").write_text("".join(lines), encoding="utf-8")
+    (folder / "truth.jsonl").write_text("".join(lines), encoding="utf-8")
     queries = {action.name: [f"a person {phrase}" for phrase in action.phrases] for action in ACTIONS}
     (folder / "queries.json").write_text(json.dumps(queries, indent=1) + "\n", encoding="utf-8")
     shown = {action.name for action in wanted}

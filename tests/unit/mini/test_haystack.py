@@ -109,8 +109,8 @@ def test_the_same_seed_gives_the_same_folder(drawn: tuple[Path, list[Scenario]],
 
 def test_what_stands_in_the_folder(drawn: tuple[Path, list[Scenario]]) -> None:
     folder, plan = drawn
-    assert {path.name for path in folder.iterdir()} == {"videos", "labels.jsonl", "queries.json", "absent.txt"}
-    lines = [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
+    assert {path.name for path in folder.iterdir()} == {"videos", "truth.jsonl", "queries.json", "absent.txt"}
+    lines = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
     assert lines == [line for scenario in plan for line in scenario.labels()]
     queries = json.loads((folder / "queries.json").read_text())
     absent = (folder / "absent.txt").read_text().split("\n")[:-1]
@@ -122,7 +122,10 @@ def test_what_stands_in_the_folder(drawn: tuple[Path, list[Scenario]]) -> None:
 def test_no_label_can_be_read_as_a_word_of_a_video(drawn: tuple[Path, list[Scenario]]) -> None:
     folder, plan = drawn
     for scenario in plan:
-        assert words(str(folder / "videos" / scenario.file)).caption == scenario.caption
+        file = str(folder / "videos" / scenario.file)
+        for said in (words(file), words(file, root=str(folder))):
+            assert said.caption == scenario.caption
+            assert not set(said.text.split("\n")) & {action.name for action in ACTIONS}
     names = {path.stem for path in (folder / "videos").iterdir()}
     assert names == {f"clip-{number + 1:04d}" for number in range(12)}
 
