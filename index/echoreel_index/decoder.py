@@ -3,8 +3,11 @@
     with Decoder() as decoder:
         timeline = decoder.timeline(path)
         for frame, time in decoder.read(path, [0.5, 1.0], size=224): ...
+        for found in decoder.scan(path, ScanSettings(step=0.5)): ...   # Samples, and last of all one Scan
 
 A worker that crashes or says nothing for longer than the limit is killed, the next request starts a new one.
+A scan is read by PyAV first, because in one pass with small pictures it is the faster (600 against 350 frames a second of
+720p H.264 on two cores); everything else by decord, because that was asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,12 +28,22 @@ import numpy as np
 
 from echoreel_index.clips import Timeline
 from echoreel_index.errors import EchoreelError, VideoError
-from echoreel_index.readers import Frame, Probe, Size
+from echoreel_index.passes import Frame
+from echoreel_index.readers import Probe, Refused, Sample, Scan, ScanSettings, Size
+from echoreel_index.worker import MEMORY
 
 SLOWEST = 20e6
 """Bytes a second: opening a file may mean reading it through, so the limit grows by size / SLOWEST seconds."""
 START_LIMIT = 120.0
 """Seconds that a worker may need to start on a busy machine."""
+PIPE = 1 << 20
+"""Bytes that the worker may be ahead of us."""
+SLOWEST_SCAN = 0.5e6
+"""Bytes a second that a scan gets through at the very least."""
+LEANEST = 4000.0
+"""Bytes a second that a video has at the very least: a small file that claims to last for hours is not believed."""
+THREADS = min(4, os.cpu_count() or 1)
+"""With which one file is scanned; every thread holds frames of its own."""
 
 
 class _WorkerLost(Exception):
@@ -39,10 +53,17 @@ class _WorkerLost(Exception):
 class Decoder:
     """One decode worker, started when it is first needed and restarted after every loss."""
 
-    def __init__(self, *, limit: float = 20.0, command: Sequence[str] | None = None) -> None:
-        """`limit`: seconds of silence allowed, per answer. `command`: what to run in place of the usual worker."""
+    def __init__(
+        self, *, limit: float = 20.0, memory: float = 4.0, threads: int = THREADS, command: Sequence[str] | None = None
+    ) -> None:
+        """`limit`: seconds of silence allowed, per answer. `memory`: GiB that the worker may take beyond what it has at its
+        start. `threads`: with which a file is scanned. `command`: what to run in place of the usual worker."""
         self.limit = limit
-        self._command = list(command) if command is not None else [sys.executable, "-P", "-m", "echoreel_index.worker"]
+        self.memory = memory
+        self.threads = threads
+        usual = [sys.executable, "-P", "-m", "echoreel_index.worker", str(int(memory * 2**30))]
+        self._command = list(command) if command is not None else usual
+        self._waited = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = bytearray()
         self._backends: list[str] = []
@@ -111,6 +132,63 @@ class Decoder:
             except (_WorkerLost, VideoError) as error:
                 self._refuse(path, backend, error)
 
+    def scan(self, path: str, settings: ScanSettings) -> Iterator[Sample | Scan]:
+        """Look through a whole file once: its Samples as soon as they are decoded, and last of all exactly one Scan.
+
+        Nothing is read ahead, and not more than one frame is held. The iterator may be closed early. What PyAV fails to give in
+        the middle of a file is asked of decord. A file gets six times the limit, and more by its size and length; the time that
+        the caller takes for itself does not count. Raises VideoError, also after some Samples.
+        """
+        given, why = 0, ""
+        if self._process is None:
+            self._start()
+        for backend in reversed(self._backends):
+            try:
+                for found in self._scan_once(path, backend, settings, given):
+                    given += isinstance(found, Sample)
+                    yield found
+                return
+            except Refused:
+                raise
+            except (_WorkerLost, VideoError) as error:
+                why = why or (f"the decoder {error}" if isinstance(error, _WorkerLost) else str(error))
+        raise VideoError(why)
+
+    def _scan_once(self, path: str, backend: str, settings: ScanSettings, skip: int) -> Iterator[Sample | Scan]:
+        request = {"settings": asdict(settings), "threads": self.threads, "skip": skip}
+        self._waited, before = 0.0, None
+        self._send({"op": "scan", "path": path, "backend": backend, **request})
+        allowed, finished = self._allowance(path, 0.0), False
+        try:
+            while not finished:
+                head, body = self._receive(self._patience(path))
+                if self._waited > allowed:
+                    raise Refused(f"needs more than {allowed:.0f} s to decode, for its size and length")
+                if "alive" in head:
+                    allowed = self._allowance(path, head["announced"])
+                elif "sample" in head:
+                    frame = np.frombuffer(body, np.uint8).reshape(*head["sample"], 3) if body else before
+                    assert frame is not None
+                    before = frame
+                    yield Sample(head["moment"], head["shown_at"], frame)
+                else:
+                    finished = True
+                    yield _scan_of(head, body)
+        except VideoError as error:
+            finished = not str(error).startswith("needs more than")
+            raise
+        finally:
+            if not finished:
+                self.close()  # answers to a request that nobody waits for must not meet the next one
+
+    def _allowance(self, path: str, announced: float) -> float:
+        """Seconds that a scan of the file may keep us waiting."""
+        try:
+            size = os.path.getsize(path)
+        except OSError:
+            size = 0
+        return 6 * self.limit + size / SLOWEST_SCAN + 2 * min(announced, size / LEANEST)
+
     def _read_once(self, path: str, backend: str, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
         self._send({"op": "read", "path": path, "backend": backend, "seconds": list(seconds), "size": size})
         finished = False
@@ -138,6 +216,9 @@ class Decoder:
     def _refuse(self, path: str, backend: str, error: Exception) -> None:
         """Go on to the next way of reading, or give the file up."""
         why = f"the decoder {error}" if isinstance(error, _WorkerLost) else str(error)
+        if isinstance(error, Refused):
+            self._refused = None
+            raise error
         if backend == self._backends[-1]:
             self._refused = None
             raise VideoError(why) from error
@@ -155,7 +236,13 @@ class Decoder:
         environment = {**os.environ, "PYTHONPATH": package if not known else os.pathsep.join((package, known))}
         self._buffer.clear()
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, bufsize=0
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            bufsize=0,
+            pipesize=PIPE,
         )
         try:
             head, _ = self._receive(START_LIMIT)
@@ -186,21 +273,60 @@ class Decoder:
         body = bytes(self._buffer[line_end + 1 : total])
         del self._buffer[:total]
         if "error" in head:
-            raise VideoError(head["error"])
+            if head["error"] == MEMORY:
+                raise Refused(self._starved())
+            raise (Refused if head.get("final") else VideoError)(head["error"])
         return head, body
+
+    def _starved(self) -> str:
+        return f"needs more than {self.memory:g} GiB of memory to decode"
 
     def _fill(self, deadline: float, limit: float) -> None:
         assert self._process is not None and self._process.stdout is not None
         pipe = self._process.stdout.fileno()
+        asked = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            ready = selector.select(max(0.0, deadline - asked))
+        self._waited += time.monotonic() - asked
         if not ready:
             self.close()
             raise _WorkerLost(f"gave no answer for {limit:.0f} s")
-        chunk = os.read(pipe, 1 << 20)
+        chunk = os.read(pipe, PIPE)
         if not chunk:
+            peak = self._peak_memory()
             status = self._process.wait()
             self.close()
+            if peak > 0.8 * self.memory:
+                raise Refused(self._starved())
             raise _WorkerLost(f"crashed (exit status {status})")
         self._buffer += chunk
+
+    def _peak_memory(self) -> float:
+        """GiB that the worker, which has ended, held at its most; 0 where the system does not say."""
+        assert self._process is not None
+        try:
+            _, status, usage = os.wait4(self._process.pid, 0)
+        except (AttributeError, ChildProcessError):
+            return 0.0
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        return float(usage.ru_maxrss) / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def _scan_of(head: dict[str, Any], body: bytes) -> Scan:
+    count = head["times"]
+    times = np.frombuffer(body, "<f8", count).astype(np.float64)
+    motion, brightness = (np.frombuffer(body, "<f4", count, offset=place * count).astype(np.float32) for place in (8, 12))
+    told = head["scan"]
+    return Scan(
+        end=told["end"],
+        width=told["width"],
+        height=told["height"],
+        fps=told["fps"],
+        codec=told["codec"],
+        shots=tuple((start, end) for start, end in told["shots"]),
+        times=times,
+        motion=motion,
+        brightness=brightness,
+        cut_short=told["cut_short"],
+    )

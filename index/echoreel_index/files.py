@@ -16,7 +16,7 @@ from echoreel_index.errors import UsageError, VideoError
 
 VIDEO_SUFFIXES = frozenset(
     ".3g2 .3gp .apng .asf .avi .divx .dv .f4v .flv .gif .m1v .m2ts .m2v .m4v .mjpeg .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf"
-    " .ogm .ogv .qt .rm .rmvb .ts .vob .webm .wmv .y4m".split()
+    " .ogm .ogv .qt .rm .rmvb .ts .vob .webm .webp .wmv .y4m".split()
 )
 """What a folder is searched for; a file that is named itself is taken whatever its suffix."""
 

@@ -11,20 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.clips import Timeline
 from echoreel_index.errors import VideoError
+from echoreel_index.passes import ArrayPass, Frame, Pass, PyavPass, forgive
 
-Frame = NDArray[np.uint8]
 Size = tuple[int, int] | int | None
 """(h w): exactly so, aspect not kept. int: the short side, aspect kept, never enlarged. None: as in the file."""
 
 JUMP = 1.0
 """Seconds: PyAV jumps to a later keyframe only over a gap longer than this."""
+MOST_PIXELS = 64 * 1024 * 1024
+"""A frame may have this many pixels (8192 by 8192); a file that claims more is refused before anything is decoded."""
+DECORD_READS = ("mov", "matroska")
+"""Containers that decord is asked to read: it hangs for ever on some MPEG program streams, and its times are wrong in others."""
+PICTURE_BRANDS = ("avif", "heic", "heix", "mif1")
+"""Brands of still pictures in an MP4 coat."""
+
+
+class Refused(VideoError):
+    """No other way of reading would do better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +55,78 @@ class Probe:
     """Degrees that a player turns the picture, counter-clockwise: 0, 90, 180 or 270."""
 
 
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """How a file is looked through."""
+
+    step: float = 0.5
+    """Seconds between the moments of which a frame is wanted."""
+    size: Size = 224
+    """Of those frames, as `Decoder.read` takes it."""
+    splitter: Literal["none", "content", "adaptive"] = "adaptive"
+    """How cuts are found; `none` makes the whole file one shot."""
+    policy: Literal["exact", "keyframes"] = "exact"
+    """`keyframes` decodes nothing else than keyframes: many times faster, no cuts (one shot), and the motion is between keyframes."""
+
+    def __post_init__(self) -> None:
+        if not self.step > 0:
+            raise ValueError(f"step must be positive, got {self.step}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The frame that is shown at one moment of the grid."""
+
+    moment: float
+    """(i + 0.5) * step, seconds; the middle of the file where that is shorter than half a step."""
+    shown_at: float
+    """When the frame starts; moments that fall into one frame have the same (and share the array)."""
+    frame: Frame
+    """(h w c) uint8 RGB, upright."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What is known about a file when it has been looked through."""
+
+    end: float
+    """When the last frame stops being shown, seconds."""
+    width: int
+    height: int
+    """Both as shown, that is after rotation."""
+    fps: float
+    """Average frames a second, as the container says; 0 if it does not."""
+    codec: str
+    shots: tuple[tuple[float, float], ...]
+    """(start, end) of each shot in seconds, covering 0 to `end` without gaps."""
+    times: NDArray[np.float64]
+    """(m) seconds at which motion and brightness were looked at, ascending."""
+    motion: NDArray[np.float32]
+    """(m) how much the picture differs from that of the time before, 0 to 1. Never across a cut: the first value of a shot
+    is that of its second."""
+    brightness: NDArray[np.float32]
+    """(m) mean luma, 0 (black) to 1 (white)."""
+    cut_short: bool
+    """The file broke off before the end that it announces."""
+
+
 class Reader(Protocol):
     """One open video."""
 
-    timeline: Timeline
+    @property
+    def timeline(self) -> Timeline:
+        """When its frames are shown."""
+        ...
 
     def read(self, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
         """For each of the ascending `seconds` the frame shown then, and when that frame starts.
 
         Moments past the end give the last frame. Raises VideoError when no frame can be decoded.
         """
+        ...
+
+    def watch(self, *, keyframes: bool, threads: int) -> Pass:
+        """One pass over every frame, or over the keyframes alone, by up to `threads` threads."""
         ...
 
 
@@ -110,13 +182,33 @@ class DecordReader:
                 held = (index, resize(frame, size))
             yield held[1], float(self.timeline.times[index])
 
+    def watch(self, *, keyframes: bool, threads: int) -> Pass:
+        line = self.timeline
+        times = line.times[line.keys] if keyframes else line.times
+        fps = len(line.times) / line.end
+        return ArrayPass(self.read(times.tolist(), None), end=lambda: line.end, fps=fps, codec="unknown")
+
 
 class PyavReader:
     """Frames by PyAV: one pass, forgiving damaged packets."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        with _opened(path) as container:
+        self._timeline: Timeline | None = None
+        self._zero = 0.0
+        self._unit = 1e-3
+        self._step = 0.04
+        self._countable = False  # some packets have no time: count frames instead
+
+    @property
+    def timeline(self) -> Timeline:
+        """Made by reading all packets once, without decoding."""
+        if self._timeline is None:
+            self._timeline = self._made_timeline()
+        return self._timeline
+
+    def _made_timeline(self) -> Timeline:
+        with _opened(self._path) as container:
             stream = _video_stream(container)
             self._unit = float(stream.time_base) if stream.time_base else 1e-3
             self._step = float(1 / stream.average_rate) if stream.average_rate else 0.04
@@ -126,7 +218,7 @@ class PyavReader:
                 raise VideoError("there are no frames in it")
             first = stream.start_time if stream.start_time is not None else (known[0][0] if known else 0)
         self._zero = first * self._unit
-        self._countable = len(known) < len(stamps)  # some packets have no time: count frames instead
+        self._countable = len(known) < len(stamps)
         if self._countable:
             times = np.arange(len(stamps), dtype=np.float64) * self._step
             keys = np.array([i for i, (_, key) in enumerate(stamps) if key], dtype=np.int64)
@@ -134,7 +226,10 @@ class PyavReader:
             shown = [(pts, key) for pts, key in known if pts >= first] or known
             times = np.array([pts * self._unit - self._zero for pts, _ in shown], dtype=np.float64).round(6)
             keys = np.array([i for i, (_, key) in enumerate(shown) if key], dtype=np.int64)
-        self.timeline = Timeline(times, keys, _end(times, float(times[-1]) + self._step))
+        return Timeline(times, keys, _end(times, float(times[-1]) + self._step))
+
+    def watch(self, *, keyframes: bool, threads: int) -> Pass:
+        return PyavPass(lambda: _opened(self._path), _video_stream, keyframes=keyframes, threads=threads)
 
     def read(self, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
         previous: tuple[Any, float] | None = None
@@ -189,7 +284,8 @@ class PyavReader:
                     return
                 try:
                     frames = packet.decode()
-                except Exception:  # a damaged packet; what follows the next keyframe may be whole
+                except Exception as error:  # a damaged packet; what follows the next keyframe may be whole
+                    forgive(error)
                     continue
                 for frame in frames:
                     if self._countable or frame.pts is None:
@@ -211,8 +307,8 @@ def probe_file(path: str) -> Probe:
         codec, rotation = stream.codec_context.name, 0
         try:
             rotation = int(next(container.decode(stream)).rotation) % 360
-        except Exception:  # damaged from its first frame on: the container's word must do
-            rotation = 0
+        except Exception as error:  # damaged from its first frame on: the container's word must do
+            forgive(error)
     if rotation in (90, 270):
         width, height = height, width
     return Probe(duration, fps, frames, width, height, codec, rotation)
@@ -226,17 +322,41 @@ def _opened(path: str) -> Any:
     except (OSError, ValueError) as error:
         log = getattr(error, "log", None)  # (level, place, words) of FFmpeg's own last message, which says most
         words = log[2].strip() if log else getattr(error, "strerror", None) or _last_line(error)
-        raise VideoError(f"cannot be opened as a video: {words}") from error
+        raise Refused(f"cannot be opened as a video: {words}") from error
+
+
+def container_of(path: str) -> str:
+    """FFmpeg's name of the container. Raises Refused for what no reader should be asked to decode."""
+    with _opened(path) as container:
+        stream = _video_stream(container)
+        check_pixels(stream.width, stream.height)
+        name: str = container.format.name
+        brand = container.metadata.get("major_brand", "")
+        if name.endswith("_pipe") or name == "image2" or brand in PICTURE_BRANDS or (name == "gif" and _one_packet(container, stream)):
+            raise Refused("a still picture, not a video")
+        return name
+
+
+def _one_packet(container: Any, stream: Any) -> bool:
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    return next(packets, None) is not None and next(packets, None) is None
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raises Refused for frames larger than MOST_PIXELS."""
+    if width * height > MOST_PIXELS:
+        raise Refused(f"its frames of {width} by {height} pixels are larger than {MOST_PIXELS // 2**20} megapixels")
 
 
 def _video_stream(container: Any) -> Any:
-    """The first video stream that is more than a cover picture."""
+    """The first video stream that is more than a cover picture; it will not decode frames larger than MOST_PIXELS."""
     import av
 
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
+            stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MOST_PIXELS)}
             return stream
-    raise VideoError("there is no video in it")
+    raise Refused("there is no video in it")
 
 
 def _pixels(frame: Any, size: Size) -> Frame:
