@@ -2,6 +2,9 @@
 
     frames: (t h w c)   uint8, RGB
 
+`video_bytes` writes frames at one rate, as the generator makes them; `excerpt_bytes` writes frames as they come out of a
+film, each for its own time.
+
 One encoder thread and no time of day in the file, so that the same frames give the same bytes again. x264's macroblock tree is off: with
 AVX-512 it reads memory that nobody has written, and what it finds there changes the picture by some grey levels.
 Colours are converted by BT.709 and the file says so, so that players and our own decoder read back what was meant.
@@ -11,18 +14,25 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from echoreel_index.errors import OutputExists
 
+if TYPE_CHECKING:
+    from echoreel_index.excerpt import Showing
+
 CRF = 12
 """Constant rate factor: visually lossless for small pictures, a tenth of the size of truly lossless."""
+EXCERPT_CRF = 16
+"""For pieces of films: large pictures hide more."""
+CLOCK = 90_000
+"""Ticks a second of videos whose frames last as long as they please; what MPEG uses."""
 
 # Code points of ISO/IEC 23091-2: BT.709 primaries, transfer and matrix; "tv" (limited) range.
 _BT709 = 1
@@ -48,24 +58,76 @@ def video_bytes(frames: np.ndarray[Any, Any], fps: float, *, tags: Mapping[str, 
         return file.read_bytes()
 
 
+def excerpt_bytes(showings: Iterable[Showing], *, tags: Mapping[str, str] | None = None) -> bytes:
+    """The MP4 file of the frames of an excerpt, each shown from its start for its duration, to a tick of CLOCK.
+
+    Frames are taken one at a time, so that a long excerpt needs no more memory than a short one. Whatever `showings` raises
+    goes through. ValueError when there are none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "video.mp4"
+        _mux_timed(showings, file, tags or {})
+        return file.read_bytes()
+
+
 def _mux(frames: np.ndarray[Any, Any], fps: float, file: Path, tags: Mapping[str, str], movflags: str) -> None:
     import av
 
     with av.open(str(file), "w", format="mp4", options={"movflags": movflags}) as container:
-        for key, value in tags.items():
-            container.metadata[key] = value
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(CRF), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
-        codec = stream.codec_context
-        codec.thread_count = 1
-        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
-        codec.color_range = _LIMITED_RANGE
+        container.metadata.update(tags)
+        stream = _h264(container, frames.shape[1], frames.shape[2], Fraction(fps).limit_denominator(1001), CRF)
         for picture in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")))
+            container.mux(stream.encode(_yuv(picture)))
         container.mux(stream.encode(None))
+
+
+def _mux_timed(showings: Iterable[Showing], file: Path, tags: Mapping[str, str]) -> None:
+    import av
+
+    with av.open(str(file), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        container.metadata.update(tags)
+        stream, ends = None, {}
+        for showing in showings:
+            picture = _even(showing.frame[None])[0]
+            if stream is None:
+                stream = _h264(container, picture.shape[0], picture.shape[1], Fraction(30), EXCERPT_CRF, frames_in_order=True)
+                stream.codec_context.time_base = Fraction(1, CLOCK)
+            frame = _yuv(picture)
+            frame.pts, frame.time_base = round(showing.start * CLOCK), Fraction(1, CLOCK)
+            ends[frame.pts] = round((showing.start + showing.duration) * CLOCK)
+            _put(container, stream.encode(frame), ends)
+        if stream is None:
+            raise ValueError("an excerpt needs at least one frame")
+        _put(container, stream.encode(None), ends)
+
+
+def _put(container: Any, packets: Iterable[Any], ends: Mapping[int, int]) -> None:
+    """Without a duration of its own the last frame would last as long as a frame at the nominal rate does."""
+    for packet in packets:
+        packet.duration = ends[packet.pts] - packet.pts
+        container.mux(packet)
+
+
+def _h264(container: Any, height: int, width: int, rate: Fraction, crf: int, *, frames_in_order: bool = False) -> Any:
+    """A stream of `container`. With `frames_in_order` no frame refers to a later one: the last packet is the last frame."""
+    stream = container.add_stream("libx264", rate=rate)
+    stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+    stream.options = {"crf": str(crf), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
+    if frames_in_order:
+        stream.options = {**stream.options, "bf": "0"}
+    codec = stream.codec_context
+    codec.thread_count = 1
+    codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+    codec.color_range = _LIMITED_RANGE
+    return stream
+
+
+def _yuv(picture: np.ndarray[Any, Any]) -> Any:
+    """(h w c) uint8 RGB -> a frame as H.264 has it."""
+    import av
+
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
 
 
 def _even(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

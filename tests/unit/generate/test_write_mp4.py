@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from echoreel_cli.generate.write import video_bytes, write_atomically
+from echoreel_cli.generate.write import excerpt_bytes, video_bytes, write_atomically
 from echoreel_index.errors import OutputExists
+from echoreel_index.excerpt import Showing
 
 Frames = np.ndarray[Any, Any]
 ROOT = Path(__file__).parents[3]
@@ -103,3 +104,30 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target], "no half-written file is left"
     (tmp_path / "plain").write_bytes(b"")
     assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def showings(frames: Frames, starts: list[float], end: float) -> list[Showing]:
+    return [Showing(frame, a, b - a) for frame, a, b in zip(frames, starts, [*starts[1:], end], strict=True)]
+
+
+def test_each_frame_of_an_excerpt_is_shown_for_its_own_time() -> None:
+    import av
+
+    frames, starts = moving_square(6, h=63), [0.0, 0.04, 0.1, 0.111, 0.9, 0.95]
+    content = excerpt_bytes(showings(frames, starts, 1.4), tags={"title": "a square"})
+    with av.open(io.BytesIO(content)) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(1.4) and container.metadata["title"] == "a square"
+        back = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
+    assert [time for time, _ in back] == pytest.approx(starts, abs=1e-4)
+    for (_, picture), frame in zip(back, frames, strict=True):
+        assert picture.shape == (64, 48, 3), "an odd last row is doubled"
+        assert np.abs(picture[:63].astype(int) - frame.astype(int)).mean() < 5
+    assert content == excerpt_bytes(showings(frames, starts, 1.4), tags={"title": "a square"})
+
+
+def test_an_excerpt_of_one_frame_and_of_none() -> None:
+    back, _ = decoded(excerpt_bytes(showings(moving_square(1), [0.0], 2.5)))
+    assert len(back) == 1
+    with pytest.raises(ValueError, match="at least one frame"):
+        excerpt_bytes([])
