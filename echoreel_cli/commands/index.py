@@ -9,7 +9,7 @@ import typer
 
 from echoreel_cli.config import load
 from echoreel_cli.console import Console, JsonOption, QuietOption
-from echoreel_cli.devices import pick_device
+from echoreel_cli.devices import pick_device, pick_encoder_dtype
 from echoreel_index.errors import EchoreelError, EncoderMismatch, PartialFailure, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ def index(
     keyframes: Annotated[
         bool | None, typer.Option("--keyframes/--every-frame", help="Decode keyframes only: quick on long files, coarser in time.")
     ] = None,
+    splitter: Annotated[
+        str | None, typer.Option(help="How cuts are found: adaptive, content, none.  [default: adaptive, or as before]")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode.  [default: one for each core, at most 8]")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try files again that could not be read before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be read, and read nothing.")] = False,
     as_json: JsonOption = False,
@@ -53,6 +57,7 @@ def index(
     Examples:
       echoreel index ~/videos
       echoreel index ~/videos --encoder mini --library ./library
+      echoreel index ~/raw --window 3 --stride 1.5 --splitter none
       echoreel index                      # everything that was indexed before
       echoreel index ~/videos --dry-run
     """
@@ -68,37 +73,47 @@ def index(
     if not Store.exists(folder):
         _refuse_nothing(paths)
         sure = False
-        cut, name = cut_as(None, window, stride, frames, keyframes), spelled(encoder or settings.encoder)
+        cut, name = cut_as(None, window, stride, frames, keyframes, splitter), spelled(encoder or settings.encoder)
         changes = _first_plan(folder, paths or [])
     else:
         with closing(Library.open(folder)) as known:
             sure = same_name(known, encoder)
-            cut, name = cut_as(known.settings, window, stride, frames, keyframes), encoder or known.card.name
+            cut, name = cut_as(known.settings, window, stride, frames, keyframes, splitter), encoder or known.card.name
             changes = known.plan(paths or [], settings=cut, retry=retry)
     if dry_run:
         _say_plan(console, changes, folder, name)
         return
     # Loading an encoder takes seconds; a library in which nothing has changed does without.
     needed = bool(changes.to_read) or not sure
-    eye = open_encoder(name, device=pick_device(device or settings.device)) if needed else None
+    place = pick_device(device or settings.device) if needed else "cpu"
+    eye = open_encoder(name, device=place, dtype=pick_encoder_dtype(place)) if needed else None
     with closing(Library.create_or_open(folder, eye)) as opened:
-        report = _update(console, opened, paths or [], cut, retry, len(changes.to_read))
+        report = _update(console, opened, paths or [], cut, retry, workers, len(changes.to_read))
         _say_report(console, report, opened)
 
 
 def cut_as(
-    before: WindowSettings | None, window: float | None, stride: float | None, frames: int | None, keyframes: bool | None
+    before: WindowSettings | None,
+    window: float | None,
+    stride: float | None,
+    frames: int | None,
+    keyframes: bool | None,
+    splitter: str | None,
 ) -> WindowSettings:
-    """How to cut: as asked, else as the library was cut `before`, else the usual way."""
-    from echoreel_index.clips import WindowSettings
+    """How to cut: as asked, else as the library was cut `before`, else the usual way. Raises UsageError."""
+    from echoreel_index.clips import SPLITTERS, WindowSettings
 
     usual = before or WindowSettings()
+    named = usual.splitter if splitter is None else next((one for one in SPLITTERS if one == splitter), None)
+    if named is None:
+        raise UsageError(f"there is no splitter {splitter!r}", hint=f"use {', '.join(SPLITTERS)}")
     length = usual.length if window is None else window
     return WindowSettings(
         length=length,
         stride=min(usual.stride, length) if stride is None else stride,
         frames=usual.frames if frames is None else frames,
         policy=usual.policy if keyframes is None else "keyframes" if keyframes else "exact",
+        splitter=named,
     )
 
 
@@ -133,7 +148,7 @@ def same_name(library: Library, asked: str | None) -> bool:
     )
 
 
-def _update(console: Console, library: Library, paths: list[Path], cut: WindowSettings, retry: bool, total: int) -> IndexReport:
+def _update(console: Console, library: Library, paths: list[Path], cut: WindowSettings, retry: bool, workers: int | None, total: int) -> IndexReport:
     with console.progress(total=total, description="indexing") as bar:
 
         def draw(event: IndexEvent) -> None:
@@ -144,7 +159,7 @@ def _update(console: Console, library: Library, paths: list[Path], cut: WindowSe
             if event.kind == "bad":
                 console.warn(f"{event.path}: {event.message}")
 
-        return library.update(paths, settings=cut, progress=draw, retry=retry)
+        return library.update(paths, settings=cut, progress=draw, retry=retry, workers=workers)
 
 
 def _short(name: str) -> str:

@@ -1,13 +1,15 @@
-"""A video's timeline -> windows of a few seconds, and the moments to look at in each.
+"""A video's shots -> windows of a few seconds, and which looks at the video belong to each.
 
-Windows start on a grid of `stride` seconds and last `length` seconds; a video that is shorter gives one window of its
-true length, and a tail that no window reaches gets one that ends with the file. The moments of a window are the middles
-of `frames` equal parts, so with the default settings neighbouring windows share half of their frames.
+A look is one frame, taken at the moments (i + 1/2) * step of a grid that runs through the whole file whatever its shots are,
+so one pass over the file serves all windows and neighbouring windows share their looks. Windows lie inside one shot: they
+start every `stride` seconds and last `length`, both stretched by one factor so that they end where the shot ends; a shot that
+is shorter gives one window of its own length. With the usual 2 s and 1 s, windows last 2 to 3 seconds at half stride.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +18,10 @@ from numpy.typing import NDArray
 
 from echoreel_index.errors import UsageError
 
-SHORTEST_TAIL = 0.1
-"""Seconds: a tail shorter than this is not worth a window of its own."""
+Splitter = Literal["none", "content", "adaptive"]
+SPLITTERS: tuple[Splitter, ...] = ("none", "content", "adaptive")
+SHORTEST_SHOT = 0.6
+"""Seconds: no shot is shorter, so that looks this far apart meet every shot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +31,12 @@ class WindowSettings:
     length: float = 2.0
     stride: float = 1.0
     frames: int = 4
-    """Moments looked at in each window."""
+    """Looks at each window of that length."""
     policy: Literal["exact", "keyframes"] = "exact"
-    """`exact` decodes in one pass and takes the frames of each moment; `keyframes` decodes nothing else than
-    keyframes (many times faster on long files) and takes those that fall into the window, or the one before it."""
+    """`exact` decodes every frame; `keyframes` decodes nothing else than keyframes (many times faster on long files), takes the
+    one shown at each moment, and finds no shots."""
+    splitter: Splitter = "adaptive"
+    """How cuts are found: PySceneDetect's adaptive or content detector, or not at all."""
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.length <= 3600:
@@ -39,18 +45,33 @@ class WindowSettings:
             raise UsageError(f"the stride must be between 0.05 s and the window's length ({self.length} s), got {self.stride}")
         if not 1 <= self.frames <= 256:
             raise UsageError(f"a window needs 1 to 256 frames, got {self.frames}")
+        if self.splitter not in SPLITTERS:
+            raise UsageError(f"there is no splitter {self.splitter!r}", hint=f"use {', '.join(SPLITTERS)}")
+
+    @property
+    def finds_shots(self) -> bool:
+        """Whether somebody looks for cuts."""
+        return self.splitter != "none" and self.policy == "exact"
+
+    @property
+    def step(self) -> float:
+        """Seconds from one look to the next."""
+        step = self.length / self.frames
+        return min(step, SHORTEST_SHOT) if self.finds_shots else step
 
     @property
     def key(self) -> str:
         """The settings as text; files that were cut with another key are read again."""
-        return f"length={self.length:g} stride={self.stride:g} frames={self.frames} policy={self.policy}"
+        times = f"length={self.length:g} stride={self.stride:g} frames={self.frames}"
+        return f"{times} policy={self.policy} splitter={self.splitter}"
 
     @classmethod
     def from_key(cls, key: str) -> WindowSettings:
-        """The settings that `key` was made from."""
+        """The settings that `key` was made from; keys of the first version know no splitter and get the usual one."""
         values = dict(part.split("=") for part in key.split())
         policy: Literal["exact", "keyframes"] = "keyframes" if values["policy"] == "keyframes" else "exact"
-        return cls(length=float(values["length"]), stride=float(values["stride"]), frames=int(values["frames"]), policy=policy)
+        splitter = next((known for known in SPLITTERS if known == values.get("splitter")), SPLITTERS[-1])
+        return cls(float(values["length"]), float(values["stride"]), int(values["frames"]), policy, splitter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,44 +90,25 @@ class Timeline:
         return max(0, int(np.searchsorted(self.times, second + 1e-3, side="right")) - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A piece of a video and the moments at which it is looked at, all in seconds."""
-
-    start: float
-    end: float
-    moments: tuple[float, ...]
+def spans(shots: Sequence[tuple[float, float]], settings: WindowSettings) -> list[tuple[float, float]]:
+    """Start and end, in seconds, of each window of a video with these shots, first to last."""
+    return [span for start, end in shots for span in _within(start, end, settings)]
 
 
-def spans(end: float, settings: WindowSettings) -> list[tuple[float, float]]:
-    """Start and end of each window of a video that lasts `end` seconds."""
-    if end <= settings.length + SHORTEST_TAIL:
-        return [(0.0, max(end, 1e-3))]
-    count = int((end - settings.length) / settings.stride + 1e-6) + 1
-    found = [(round(i * settings.stride, 6), round(i * settings.stride + settings.length, 6)) for i in range(count)]
-    if end - found[-1][1] > SHORTEST_TAIL:
-        found.append((round(end - settings.length, 6), round(end, 6)))
-    return found
+def _within(start: float, end: float, settings: WindowSettings) -> list[tuple[float, float]]:
+    lasts = max(end - start, 1e-3)
+    count = max(0, int((lasts - settings.length) / settings.stride + 1e-6)) + 1
+    if count == 1:
+        return [(round(start, 6), round(start + lasts, 6))]
+    factor = lasts / (settings.length + (count - 1) * settings.stride)
+    starts = [start + i * settings.stride * factor for i in range(count)]
+    return [(round(one, 6), round(one + settings.length * factor, 6)) for one in starts]
 
 
-def windows(timeline: Timeline, settings: WindowSettings) -> list[Window]:
-    """All windows of a video, first to last."""
-    moments = _keyframe_moments if settings.policy == "keyframes" else _even_moments
-    return [Window(start, end, moments(timeline, start, end, settings.frames)) for start, end in spans(timeline.end, settings)]
-
-
-def _even_moments(timeline: Timeline, start: float, end: float, frames: int) -> tuple[float, ...]:
-    return tuple(round(start + (i + 0.5) * (end - start) / frames, 6) for i in range(frames))
-
-
-def _keyframe_moments(timeline: Timeline, start: float, end: float, frames: int) -> tuple[float, ...]:
-    keys = timeline.times[timeline.keys] if len(timeline.keys) else timeline.times[:1]
-    inside = keys[(keys >= start) & (keys < end)]
-    if len(inside) == 0:
-        before = keys[keys < start]
-        inside = before[-1:] if len(before) else keys[:1]
-    chosen = np.unique(np.linspace(0, len(inside) - 1, min(frames, len(inside))).round().astype(int))
-    return tuple(float(t) for t in inside[chosen])
+def looks_within(start: float, end: float, step: float, count: int) -> tuple[int, int]:
+    """(first, last + 1) of the looks i, of `count`, whose moments (i + 1/2) * step lie in [start, end)."""
+    first, beyond = (int(np.ceil(second / step - 0.5 - 1e-6)) for second in (start, end))
+    return min(max(first, 0), count), min(max(beyond, 0), count)
 
 
 def clip_id(sha256: str, start: float, end: float) -> str:

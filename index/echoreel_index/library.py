@@ -9,26 +9,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from echoreel_index.captions import words
+from echoreel_index.captions import Words, name_words, words
+from echoreel_index.catalogue import Catalogue
 from echoreel_index.clips import WindowSettings
 from echoreel_index.decoder import Decoder
-from echoreel_index.embed import embed_file
 from echoreel_index.encode import Encoder
-from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError, VideoError
-from echoreel_index.files import Changes, FileStamp, FoundFile, absolute, compare, content_hash, merge_roots, stamp, walk, within
-from echoreel_index.nouns import Clip, EncoderCard, Hit
+from echoreel_index.engine import Begun, Engine, Failed, LocalEngine, Taken
+from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
+from echoreel_index.files import Changes, FoundFile, absolute, compare, merge_roots, walk, within
+from echoreel_index.nouns import EncoderCard, Hit
 from echoreel_index.progress import BadFile, IndexEvent, IndexReport, Tally
 from echoreel_index.search import rank
+from echoreel_index.sidecars import Folders
 from echoreel_index.store import FileRow, Store
 
 __all__ = ["BadFile", "IndexEvent", "IndexReport", "Library"]
 
 FIRST_CANDIDATES = 64
 """Windows that a search looks at first; four times as many each time that overlap leaves too few."""
+CAPTIONS = 256
+"""Captions embedded at once."""
+
+
+class _Sidecars:
+    """The words beside each file and in its name; every folder is read once."""
+
+    def __init__(self, roots: Sequence[str]) -> None:
+        self._roots, self._folders = roots, Folders()
+
+    def of(self, path: str) -> tuple[Words, str]:
+        """What is said about the file, and the words of its name and of its folders below what was indexed."""
+        root = next((root for root in self._roots if within(path, (root,))), os.path.dirname(path))
+        return words(path, root=root, folders=self._folders), name_words(path, root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +59,7 @@ class Library:
     """A library folder, open. `encoder` is only needed to index; a search brings its own."""
 
     def __init__(self, store: Store, encoder: Encoder | None = None) -> None:
-        self._store, self._encoder = store, encoder
+        self._store, self._encoder, self._catalogue = store, encoder, Catalogue(store)
 
     @classmethod
     def create_or_open(cls, folder: Path, encoder: Encoder | None) -> Library:
@@ -130,30 +145,30 @@ class Library:
         progress: Callable[[IndexEvent], None] = lambda event: None,
         retry: bool = False,
         decoder: Decoder | None = None,
+        workers: int | None = None,
+        engine: Engine | None = None,
     ) -> IndexReport:
         """Make the library show what lies under `paths`, or under everything indexed before when there are none.
 
         Each file is one transaction. Files that cannot be read are reported, remembered and not tried again until they
-        change or `retry` is given. Raises LibraryError when another process writes, UsageError for a path that is not there.
+        change or `retry` is given. `workers` decode at once, or `decoder` alone, or `engine` does the whole reading.
+        Raises LibraryError when another process writes or the disk is full, UsageError for a path that is not there.
         """
         with self._store.writing():
             scope = self._scope(paths)
             changes = self._compare(scope, settings, retry)
             tally = Tally(changes, progress, scope.missing)
-            self._store.set_roots(merge_roots(self._store.roots(), scope.roots), settings.key)
-            self._refresh_words(changes.same)
-            known = {row.path: row.sha256 for row in self._store.files()}
-            with nullcontext(decoder) if decoder is not None else Decoder() as worker:
-                for file in changes.to_read:
-                    tally.start(file)
-                    try:
-                        tally.done(file, *self._take(file, settings, worker, known, changes.gone))
-                    except VideoError as error:
-                        self._store.put_failure(file.path, file.stamp, error.message)
-                        tally.bad(file, error.message)
+            roots = merge_roots(self._store.roots(), scope.roots)
+            self._store.set_roots(roots, settings.key)
+            sidecars = _Sidecars(roots)
+            self._refresh_words(changes.same, sidecars)
+            if changes.to_read:
+                reading = engine or self._local_engine(settings, decoder, workers)
+                self._read(changes, settings, reading, tally, sidecars)
             if changes.gone:
                 self._store.remove_files(changes.gone)
             self._store.sweep()
+            self._embed_captions()
             self._store.write_vectors()
             return tally.report(self._store.count())
 
@@ -171,22 +186,12 @@ class Library:
         total, wanted = self._store.count(), max(FIRST_CANDIDATES, 8 * k)
         while True:
             near = self._store.nearest(vector, wanted)
-            hits = rank(self._present(near), k=k, min_score=min_score)
+            clips = self._catalogue.clips([row for row, _ in near])
+            hits = rank([(clips[row], score) for row, score in near if row in clips], k=k, min_score=min_score)
             below_floor = min_score is not None and near and near[-1][1] < min_score
             if len(hits) == k or wanted >= total or below_floor:
                 return hits
             wanted *= 4
-
-    def _present(self, near: Sequence[tuple[int, float]]) -> list[tuple[Clip, float]]:
-        """Candidates with the first of their files that exists; a content that lies nowhere any more is left out."""
-        clips = self._store.clips([row for row, _ in near])
-        there = {path: os.path.exists(path) for found in clips.values() for path in {clip.path for clip in found}}
-        found: list[tuple[Clip, float]] = []
-        for row, score in near:
-            clip = next((clip for clip in clips.get(row, []) if there[clip.path]), None)
-            if clip is not None:
-                found.append((clip, score))
-        return found
 
     def _scope(self, paths: Sequence[Path]) -> _Scope:
         known = self._store.roots()
@@ -206,36 +211,57 @@ class Library:
         bad = {path: seen for path, (seen, _) in self._store.failures().items()}
         return compare(scope.found, roots=scope.roots, good=good, bad=bad, retry=retry)
 
-    def _refresh_words(self, same: Sequence[FoundFile]) -> None:
+    def _local_engine(self, settings: WindowSettings, decoder: Decoder | None, workers: int | None) -> Engine:
+        if self._encoder is None:
+            raise LibraryError("this library was opened without an encoder, so nothing can be added to it")
+        return LocalEngine(self._encoder, settings, workers=workers, decoders=None if decoder is None else [decoder])
+
+    def _read(self, changes: Changes, settings: WindowSettings, engine: Engine, tally: Tally, sidecars: _Sidecars) -> None:
+        """Bring the new and changed files in, each as soon as it has been seen whole."""
+        known = {row.path: row.sha256 for row in self._store.files()}
+
+        def has(sha256: str) -> bool:
+            return self._store.has_content(sha256, settings.key)
+
+        for outcome in engine.read(changes.to_read, has):
+            file = outcome.file
+            if isinstance(outcome, Begun):
+                tally.start(file)
+            elif isinstance(outcome, Failed):
+                self._store.put_failure(file.path, file.stamp, outcome.message)
+                tally.bad(file, outcome.message)
+            else:
+                how = self._how(outcome, known, changes.gone)
+                if outcome.content is not None:
+                    self._store.put_content(outcome.sha256, settings.key, outcome.content)
+                self._store.put_file(file.path, file.stamp, outcome.sha256, *sidecars.of(file.path))
+                known[file.path] = outcome.sha256
+                tally.done(file, how, 0 if outcome.content is None else len(outcome.content.looks))
+
+    @staticmethod
+    def _how(taken: Taken, known: dict[str, str], gone: Sequence[str]) -> str:
+        """How a file came: `new`, `changed`, `moved`, `same` or `copy`."""
+        path = taken.file.path
+        if taken.content is not None:
+            return "changed" if path in known else "new"
+        if known.get(path) == taken.sha256:
+            return "same"
+        return "moved" if any(known.get(one) == taken.sha256 for one in gone) else "copy"
+
+    def _refresh_words(self, same: Sequence[FoundFile], sidecars: _Sidecars) -> None:
         """A sidecar may change while its video does not."""
         known = {row.path: row for row in self._store.files()}
         for file in same:
             row = known[file.path]
-            if (said := words(file.path)) != row.words:
-                self._store.put_file(row.path, row.stamp, row.sha256, said)
+            said, names = sidecars.of(file.path)
+            if said != row.words:
+                self._store.put_file(row.path, row.stamp, row.sha256, said, names)
 
-    def _take(
-        self, file: FoundFile, settings: WindowSettings, decoder: Decoder, known: dict[str, str], gone: Sequence[str]
-    ) -> tuple[str, int]:
-        """Bring one file in; how it came (`new`, `changed`, `moved`, `same`, `copy`) and how many frames were looked at."""
-        sha256 = content_hash(file.path)
-        frames = 0
-        if self._store.has_content(sha256, settings.key):
-            moved = any(known.get(path) == sha256 for path in gone)
-            how = "same" if known.get(file.path) == sha256 else "moved" if moved else "copy"
-        else:
-            how = "changed" if file.path in known else "new"
-            if self._encoder is None:
-                raise LibraryError("this library was opened without an encoder, so nothing can be added to it")
-            duration, frames, rows = embed_file(file.path, sha256, settings, self._encoder, decoder)
-            self._unmoved(file)
-            self._store.put_content(sha256, settings.key, duration, frames, rows)
-        self._store.put_file(file.path, file.stamp, sha256, words(file.path))
-        known[file.path] = sha256
-        return how, frames
-
-    @staticmethod
-    def _unmoved(file: FoundFile) -> None:
-        seen: FileStamp = stamp(file.path)
-        if seen != file.stamp:
-            raise VideoError("it changed while it was being read; the next run takes it")
+    def _embed_captions(self) -> None:
+        """Captions are compared with what is searched for as sentences; without an encoder at hand the search does it itself."""
+        if self._encoder is None:
+            return
+        missing = self._catalogue.captions_without_vectors()
+        for first in range(0, len(missing), CAPTIONS):
+            some = missing[first : first + CAPTIONS]
+            self._store.put_caption_vectors(some, self._encoder.embed_texts(some))

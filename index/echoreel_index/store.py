@@ -1,7 +1,7 @@
 """SQLite rows and FAISS vectors as ONE transactional thing.
 
-    library.sqlite   everything, the vectors included: the truth
-    vectors.faiss    the same vectors, ready to be searched: can be made again from the truth at any time
+    library.sqlite   everything, the vectors included: the truth (`database.py` has its tables)
+    vectors.faiss    the windows' vectors, ready to be searched: can be made again from the truth at any time
     lock             held by the one process that writes; the system lets go of it when that process dies
 
 A file's rows and vectors are one SQLite transaction, so a kill loses nothing that was committed and leaves nothing half
@@ -13,12 +13,12 @@ used twice.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +26,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.captions import Words
+from echoreel_index.clips import looks_within
+from echoreel_index.database import DATABASE, connect, create, marks, migrate, portions, read_card, transaction, unusable
 from echoreel_index.errors import LibraryError
 from echoreel_index.files import FileStamp
-from echoreel_index.nouns import Clip, EncoderCard
+from echoreel_index.nouns import EncoderCard
 from echoreel_index.vectors import VectorFile
+from echoreel_index.word_index import spaced
 
-DATABASE = "library.sqlite"
 VECTORS = "vectors.faiss"
 LOCK = "lock"
-FORMAT = "echoreel.library/1"
 CHUNK = 4096
 """Vectors read from SQLite at once."""
-
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE roots (path BLOB PRIMARY KEY);
-CREATE TABLE contents (sha256 TEXT PRIMARY KEY, settings TEXT NOT NULL, duration REAL NOT NULL, frames INTEGER NOT NULL);
-CREATE TABLE windows (
-    row INTEGER PRIMARY KEY AUTOINCREMENT,
-    sha256 TEXT NOT NULL REFERENCES contents ON DELETE CASCADE,
-    id TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, vector BLOB NOT NULL
-);
-CREATE INDEX windows_of ON windows (sha256);
-CREATE TABLE files (
-    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL REFERENCES contents,
-    caption TEXT, source TEXT, licence TEXT
-);
-CREATE INDEX files_of ON files (sha256);
-CREATE TABLE failures (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, message TEXT NOT NULL);
-"""
+VERIFY = "see what else is: echoreel library verify; videos are not touched"
+Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +57,33 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class WindowRow:
-    """A window as it is stored: name, times in seconds, unit vector (d)."""
+    """A window as it is stored: name, times in seconds, unit vector (d), and what it looks like (see `Clip`)."""
 
     id: str
     start: float
     end: float
-    vector: NDArray[np.float32]
+    vector: Vector
+    motion: float | None = None
+    brightness: float | None = None
+    one_shot: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was seen in a file's bytes."""
+
+    duration: float
+    """Seconds."""
+    width: int
+    height: int
+    """Pixels, as shown."""
+    fps: float
+    codec: str
+    step: float
+    """Seconds from one look to the next."""
+    looks: Vector
+    """(n d) unit vectors of single frames, at the moments (i + 1/2) * step."""
+    windows: tuple[WindowRow, ...]
 
 
 class Store:
@@ -90,32 +96,31 @@ class Store:
     @classmethod
     def exists(cls, folder: Path) -> bool:
         """Whether `folder` holds a library."""
-        return _read_card(folder) is not None
+        return read_card(folder) is not None
 
     @classmethod
     def create(cls, folder: Path, card: EncoderCard) -> Store:
         """A new, empty library. Raises LibraryError when the folder cannot be written."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            db = _connect(folder / DATABASE)
-            with _transaction(db):
-                if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                    for statement in SCHEMA.split(";\n"):
-                        db.execute(statement)
-                    meta = {"format": FORMAT, "card": json.dumps(asdict(card)), "generation": "0", "faiss_sha256": ""}
-                    db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-            db.close()
+            create(folder, card)
         except (OSError, sqlite3.Error) as error:
             raise LibraryError(f"cannot make a library in {folder}: {error}", hint="choose another folder with --library") from error
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> Store:
-        """The library in `folder`. Raises LibraryError if there is none or it is damaged."""
-        card = _read_card(folder)
+        """The library in `folder`, brought to the present form. Raises LibraryError if there is none or it is damaged."""
+        card = read_card(folder)
         if card is None:
             raise LibraryError(f"there is no library in {folder}", hint="make one with: echoreel index FOLDER")
-        return cls(folder, _connect(folder / DATABASE), card)
+        db = connect(folder / DATABASE)
+        try:
+            migrate(db, folder)
+        except BaseException:
+            db.close()
+            raise
+        return cls(folder, db, card)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -141,108 +146,157 @@ class Store:
 
     def files(self) -> list[FileRow]:
         """Every file, ordered by path."""
-        rows = self._all(
-            "SELECT path, size, mtime_ns, f.sha256, caption, source, licence, settings, duration,"
+        rows = self.ask(
+            "SELECT path, size, mtime_ns, f.sha256, words, settings, duration, caption, source, licence,"
             " (SELECT COUNT(*) FROM windows w WHERE w.sha256 = f.sha256) FROM files f JOIN contents USING (sha256) ORDER BY path"
         )
-        return [FileRow(os.fsdecode(r[0]), FileStamp(r[1], r[2]), r[3], Words(r[4], r[5], r[6]), r[7], r[8], r[9]) for r in rows]
+        return [FileRow(os.fsdecode(r[0]), FileStamp(r[1], r[2]), r[3], _words(r[4], r[7], r[8], r[9]), r[5], r[6], r[10]) for r in rows]
 
     def failures(self) -> dict[str, tuple[FileStamp, str]]:
         """Path -> what the file looked like when it failed, and why it did."""
-        rows = self._all("SELECT path, size, mtime_ns, message FROM failures ORDER BY path")
+        rows = self.ask("SELECT path, size, mtime_ns, message FROM failures ORDER BY path")
         return {os.fsdecode(r[0]): (FileStamp(r[1], r[2]), r[3]) for r in rows}
 
     def roots(self) -> list[str]:
         """What was indexed: folders and single files."""
-        return [os.fsdecode(r[0]) for r in self._all("SELECT path FROM roots ORDER BY path")]
+        return [os.fsdecode(r[0]) for r in self.ask("SELECT path FROM roots ORDER BY path")]
 
     def count(self) -> int:
         """Number of windows."""
-        return int(self._all("SELECT COUNT(*) FROM windows")[0][0])
+        return int(self.ask("SELECT COUNT(*) FROM windows")[0][0])
 
     def meta(self, key: str) -> str | None:
         """A remembered value."""
-        rows = self._all("SELECT value FROM meta WHERE key = ?", (key,))
+        rows = self.ask("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
 
     def has_content(self, sha256: str, settings: str) -> bool:
         """Whether this content was cut with these settings already, under whatever name."""
-        return bool(self._all("SELECT 1 FROM contents WHERE sha256 = ? AND settings = ?", (sha256, settings)))
+        return bool(self.ask("SELECT 1 FROM contents WHERE sha256 = ? AND settings = ?", (sha256, settings)))
 
     # Writing; each call is one transaction.
 
-    def put_content(self, sha256: str, settings: str, duration: float, frames: int, windows: Sequence[WindowRow]) -> None:
+    def put_content(self, sha256: str, settings: str, content: Content) -> None:
         """Store what was seen in a content, in place of what was stored of it before."""
+        seen = (settings, content.duration, len(content.looks), content.width, content.height, content.fps, content.codec, content.step)
+        names = ("settings", "duration", "frames", "width", "height", "fps", "codec", "step")
         with self._changing() as db:
-            old = db.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
             db.execute("DELETE FROM windows WHERE sha256 = ?", (sha256,))
-            values = (settings, duration, frames, sha256)
-            if old:
-                db.execute("UPDATE contents SET settings = ?, duration = ?, frames = ? WHERE sha256 = ?", values)
-            else:
-                db.execute("INSERT INTO contents (settings, duration, frames, sha256) VALUES (?, ?, ?, ?)", values)
-            rows = [(sha256, w.id, w.start, w.end, w.vector.astype("<f4").tobytes()) for w in windows]
-            db.executemany("INSERT INTO windows (sha256, id, start, end, vector) VALUES (?, ?, ?, ?, ?)", rows)
+            db.execute(
+                f"INSERT INTO contents (sha256, {', '.join(names)}) VALUES ({', '.join('?' * 9)})"
+                f" ON CONFLICT (sha256) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in names)}",
+                (sha256, *seen),
+            )
+            db.execute("INSERT OR REPLACE INTO looks VALUES (?, ?)", (sha256, _blob(content.looks)))
+            blobs = [_blob(window.vector) for window in content.windows]
+            rows = [
+                (sha256, w.id, w.start, w.end, blob, zlib.crc32(blob), w.motion, w.brightness, w.one_shot)
+                for w, blob in zip(content.windows, blobs, strict=True)
+            ]
+            columns = "sha256, id, start, end, vector, crc, motion, brightness, one_shot"
+            db.executemany(f"INSERT INTO windows ({columns}) VALUES ({', '.join('?' * 9)})", rows)
 
-    def put_file(self, path: str, stamp: FileStamp, sha256: str, words: Words) -> None:
-        """Say which content a path holds; it is no failure any more."""
+    def put_file(self, path: str, stamp: FileStamp, sha256: str, words: Words, names: str = "") -> None:
+        """Say which content a path holds and what is known about it in words; it is no failure any more.
+
+        `names` are the words of the file's own name and of the folders that it lies in.
+        """
         name = os.fsencode(path)
         with self._changing() as db:
             db.execute("DELETE FROM failures WHERE path = ?", (name,))
-            values = (name, stamp.size, stamp.mtime_ns, sha256, words.caption, words.source, words.licence)
-            db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            self._forget(db, [name])
+            values = (name, stamp.size, stamp.mtime_ns, sha256, words.caption, words.source, words.licence, words.to_json(), words.date)
+            columns = "path, size, mtime_ns, sha256, caption, source, licence, words, date"
+            row = db.execute(f"INSERT INTO files ({columns}) VALUES ({', '.join('?' * 9)})", values).lastrowid
+            db.execute("INSERT INTO file_words (rowid, names, said) VALUES (?, ?, ?)", (row, spaced(names), spaced(words.text)))
+            for start, end, text in words.cues:
+                cue = db.execute("INSERT INTO cues (file, start, end) VALUES (?, ?, ?)", (row, start, end)).lastrowid
+                db.execute("INSERT INTO cue_words (rowid, said) VALUES (?, ?)", (cue, spaced(text)))
 
     def put_failure(self, path: str, stamp: FileStamp, message: str) -> None:
         """Remember that a file cannot be read; what it held before is no longer true."""
         name = os.fsencode(path)
         with self._changing() as db:
-            db.execute("DELETE FROM files WHERE path = ?", (name,))
+            self._forget(db, [name])
             db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", (name, stamp.size, stamp.mtime_ns, message))
 
     def remove_files(self, paths: Sequence[str]) -> None:
         """Forget files, good or bad."""
-        names = [(os.fsencode(path),) for path in paths]
+        names = [os.fsencode(path) for path in paths]
         with self._changing() as db:
-            db.executemany("DELETE FROM files WHERE path = ?", names)
-            db.executemany("DELETE FROM failures WHERE path = ?", names)
+            self._forget(db, names)
+            db.executemany("DELETE FROM failures WHERE path = ?", [(name,) for name in names])
 
     def set_roots(self, roots: Sequence[str], settings: str) -> None:
         """Remember what was indexed and how it was cut."""
-        with _transaction(self._db) as db:
+        with transaction(self._db, self.folder) as db:
             db.execute("DELETE FROM roots")
             db.executemany("INSERT INTO roots VALUES (?)", [(os.fsencode(root),) for root in roots])
             db.execute("INSERT OR REPLACE INTO meta VALUES ('settings', ?)", (settings,))
 
+    def set_meta(self, key: str, value: str) -> None:
+        """Remember a value."""
+        with transaction(self._db, self.folder) as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def put_caption_vectors(self, captions: Sequence[str], vectors: Vector) -> None:
+        """Remember the unit vectors (n d) of captions by the text tower."""
+        with transaction(self._db, self.folder) as db:
+            rows = [(caption, _blob(vector)) for caption, vector in zip(captions, vectors, strict=True)]
+            db.executemany("INSERT OR REPLACE INTO caption_vectors VALUES (?, ?)", rows)
+
     def sweep(self) -> None:
         """Drop contents that no file holds any more."""
         orphans = "SELECT sha256 FROM contents WHERE sha256 NOT IN (SELECT sha256 FROM files)"
-        if self._all(f"{orphans} LIMIT 1"):
+        if self.ask(f"{orphans} LIMIT 1"):
             with self._changing() as db:
                 db.execute(f"DELETE FROM windows WHERE sha256 IN ({orphans})")
                 db.execute(f"DELETE FROM contents WHERE sha256 IN ({orphans})")
 
+    @staticmethod
+    def _forget(db: sqlite3.Connection, names: Sequence[bytes]) -> None:
+        for name in names:
+            for (row,) in db.execute("SELECT row FROM files WHERE path = ?", (name,)).fetchall():
+                db.execute("DELETE FROM file_words WHERE rowid = ?", (row,))
+                db.execute("DELETE FROM cue_words WHERE rowid IN (SELECT row FROM cues WHERE file = ?)", (row,))
+                db.execute("DELETE FROM files WHERE row = ?", (row,))
+
     # Vectors.
 
-    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
-        """The k windows whose vectors are closest to `vector` (d): (row, cosine), best first."""
-        return self._fresh().nearest(vector, k)
+    def nearest(self, vector: Vector, k: int, among: NDArray[np.int64] | None = None) -> list[tuple[int, float]]:
+        """The k windows, of those in `among` if given, whose vectors are closest to `vector` (d): (row, cosine), best first."""
+        return self._fresh().nearest(vector, k, among)
 
-    def clips(self, rows: Sequence[int]) -> dict[int, list[Clip]]:
-        """Row -> the window as a clip, once for each file that holds it, ordered by path."""
-        found: dict[int, list[Clip]] = {}
-        for first in range(0, len(rows), 500):
-            some = rows[first : first + 500]
-            query = (
-                "SELECT row, id, path, start, end, caption, source, licence, w.sha256 FROM windows w JOIN files USING (sha256)"
-                f" WHERE row IN ({','.join('?' * len(some))}) ORDER BY row, path"
-            )
-            for r in self._all(query, some):
-                found.setdefault(r[0], []).append(Clip(r[1], os.fsdecode(r[2]), r[3], r[4], r[5], r[6], r[7], r[8]))
-        return found
-
-    def vectors(self) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    def vectors(self) -> Iterator[tuple[list[int], Vector]]:
         """All vectors by row: (rows, (n d)) in chunks."""
         yield from self._vectors_after(-1)
+
+    def vectors_of(self, rows: Sequence[int]) -> Vector:
+        """(n d) the windows' vectors, in the order of `rows`. Raises LibraryError when one is damaged."""
+        found: dict[int, Vector] = {}
+        for some in portions(rows):
+            for row, blob, crc in self.ask(f"SELECT row, vector, crc FROM windows WHERE row IN ({marks(some)})", some):
+                if zlib.crc32(blob) != crc:
+                    raise LibraryError(f"the library in {self.folder} is damaged: the vector of window {row}", hint=VERIFY)
+                found[row] = _vector(blob)
+        return np.stack([found[row] for row in rows]) if rows else np.zeros((0, self.card.width), np.float32)
+
+    def looks_of(self, rows: Sequence[int]) -> list[Vector]:
+        """For each window the vectors (n d) of its looks; none where the library is of the first form."""
+        found: dict[int, Vector] = {}
+        query = (
+            "SELECT w.row, w.start, w.end, c.step, l.rowid, LENGTH(l.vectors) FROM windows w"
+            " JOIN contents c USING (sha256) JOIN looks l USING (sha256) WHERE w.row IN ({})"
+        )
+        size = 2 * self.card.width
+        for some in portions(rows):
+            for row, start, end, step, place, length in self.ask(query.format(marks(some)), some):
+                first, beyond = looks_within(start, end, step, length // size)
+                with self._db.blobopen("looks", "vectors", place, readonly=True) as blob:
+                    blob.seek(first * size)
+                    found[row] = _vector(blob.read((beyond - first) * size)).reshape(-1, self.card.width)
+        nothing = np.zeros((0, self.card.width), np.float32)
+        return [found.get(row, nothing) for row in rows]
 
     def write_vectors(self) -> None:
         """Bring the FAISS file up to date; the caller holds the right to write."""
@@ -250,8 +304,12 @@ class Store:
         vectors = self._fresh()
         if self.meta("faiss_generation") == str(generation) and vectors.intact:
             return
-        values = [("faiss_sha256", vectors.write()), ("faiss_generation", str(generation))]
-        with _transaction(self._db) as db:
+        try:
+            values = [("faiss_sha256", vectors.write()), ("faiss_generation", str(generation))]
+        except (OSError, RuntimeError) as error:
+            message = f"cannot write {vectors.path}: {error}"
+            raise LibraryError(message, hint="make room; nothing is lost: the file is made again from the database") from error
+        with transaction(self._db, self.folder) as db:
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
 
     def _fresh(self) -> VectorFile:
@@ -259,15 +317,14 @@ class Store:
         generation = self._generation()
         if self._vectors.generation != generation:
             self._vectors.load(self.meta("faiss_sha256") or "")
-            rows = np.array([r[0] for r in self._all("SELECT row FROM windows ORDER BY row")], dtype=np.int64)
+            rows = np.array([r[0] for r in self.ask("SELECT row FROM windows ORDER BY row")], dtype=np.int64)
             self._vectors.catch_up(rows, self._vectors_after)
             self._vectors.generation = generation
         return self._vectors
 
-    def _vectors_after(self, row: int) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-        while rows := self._all("SELECT row, vector FROM windows WHERE row > ? ORDER BY row LIMIT ?", (row, CHUNK)):
-            vectors = np.frombuffer(b"".join(r[1] for r in rows), "<f4").reshape(len(rows), self.card.width)
-            yield [r[0] for r in rows], vectors.astype(np.float32)
+    def _vectors_after(self, row: int) -> Iterator[tuple[list[int], Vector]]:
+        while rows := self.ask("SELECT row, vector FROM windows WHERE row > ? ORDER BY row LIMIT ?", (row, CHUNK)):
+            yield [r[0] for r in rows], _vector(b"".join(r[1] for r in rows)).reshape(len(rows), self.card.width)
             row = rows[-1][0]
 
     # The database.
@@ -278,56 +335,26 @@ class Store:
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """A transaction after which vectors may have changed."""
-        with _transaction(self._db) as db:
+        with transaction(self._db, self.folder) as db:
             yield db
             db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'")
 
-    def _all(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def ask(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows that a query gives. Raises LibraryError when the database is damaged."""
         try:
             return self._db.execute(query, tuple(values)).fetchall()
         except sqlite3.DatabaseError as error:
-            raise _damaged(self.folder, error) from error
+            raise unusable(self.folder, error) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("PRAGMA foreign_keys = ON")
-    return db
+def _blob(vectors: Vector) -> bytes:
+    return vectors.astype("<f2").tobytes()
 
 
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield db
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
+def _vector(blob: bytes) -> Vector:
+    return np.frombuffer(blob, "<f2").astype(np.float32)
 
 
-def _read_card(folder: Path) -> EncoderCard | None:
-    """The card of the library in `folder`; None where there is no library."""
-    if not (folder / DATABASE).is_file():
-        return None
-    try:
-        db = _connect(folder / DATABASE)
-        try:
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                return None  # killed while it was being made
-            meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-        finally:
-            db.close()
-    except sqlite3.DatabaseError as error:
-        raise _damaged(folder, error) from error
-    if meta.get("format") != FORMAT:
-        message = f"the library in {folder} has the form {meta.get('format')!r}, not {FORMAT!r}"
-        raise LibraryError(message, hint="use the version that made it")
-    return EncoderCard(**json.loads(meta["card"]))
-
-
-def _damaged(folder: Path, error: Exception) -> LibraryError:
-    hint = "if its file is damaged, delete the folder and index again; videos are not touched"
-    return LibraryError(f"the library in {folder} cannot be read: {error}", hint=hint)
+def _words(stored: str | None, caption: str | None, source: str | None, licence: str | None) -> Words:
+    """Libraries of the first form know caption, source and licence only."""
+    return Words.from_json(stored) if stored else Words(caption, source, licence)

@@ -74,6 +74,24 @@ def write_video(
     return path
 
 
+def write_film(path: Path, scenes: Sequence[tuple[tuple[int, int, int], float]], fps: int = 8) -> Path:
+    """Scenes of (colour, seconds), cut hard; in each a dark edge moves, as in `write_video`."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps))
+        stream.width, stream.height, stream.pix_fmt, stream.options = 64, 48, "yuv420p", {"crf": "10", "threads": "1"}
+        for colour, seconds in scenes:
+            count = round(seconds * fps)
+            for place in range(count):
+                picture = np.full((48, 64, 3), colour, np.uint8)
+                picture[:, : 64 * place // count] //= 2
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
 def turn(path: Path, height: int) -> None:
     """Write a quarter turn into the track header of an MP4 file, as telephones do."""
     data = bytearray(path.read_bytes())
@@ -96,6 +114,11 @@ def other_encoder() -> ColourEncoder:
 @pytest.fixture
 def make_video() -> Callable[..., Path]:
     return write_video
+
+
+@pytest.fixture
+def make_film() -> Callable[..., Path]:
+    return write_film
 
 
 @pytest.fixture

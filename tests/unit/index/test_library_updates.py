@@ -16,6 +16,7 @@ from echoreel_index.clips import WindowSettings
 from echoreel_index.decoder import Decoder
 from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
 from echoreel_index.library import IndexEvent, IndexReport, Library
+from echoreel_index.readers import Sample, ScanSettings
 
 Encoder = Any  # the ColourEncoder of conftest
 MakeVideo = Callable[..., Path]
@@ -222,11 +223,46 @@ def test_searching_never_gives_overlapping_windows_and_goes_on_until_k(
     assert library.search("red", k=3, encoder=encoder, min_score=1.1) == []
 
 
-def test_vectors_are_means_of_unit_frame_vectors(
+def test_vectors_are_means_of_unit_vectors_of_looks(
     update: Update, videos: Path, library: Library, encoder: Encoder, decoder: Decoder
 ) -> None:
     update(videos / "red.mp4")
     rows, vectors = next(library._store.vectors())
-    frames = np.stack([frame for frame, _ in decoder.read(str(videos / "red.mp4"), [0.25, 0.75, 1.25, 1.75], size=32)])
-    mean = encoder.embed_frames(frames).mean(0)
-    np.testing.assert_allclose(vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
+    found = list(decoder.scan(str(videos / "red.mp4"), ScanSettings(step=0.5, size=32)))
+    looks = encoder.embed_frames(np.stack([one.frame for one in found if isinstance(one, Sample)]))
+    assert len(looks) == 6 and len(vectors) == 2
+    for first, vector, kept in zip((0, 2), vectors, library._store.looks_of(rows), strict=True):
+        mean = looks[first : first + 4].mean(0)
+        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-3)
+        np.testing.assert_allclose(kept, looks[first : first + 4], atol=1e-3)
+
+
+def test_windows_end_at_cuts_and_know_how_they_look(
+    update: Update, tmp_path: Path, library: Library, make_film: MakeVideo, encoder: Encoder
+) -> None:
+    make_film(tmp_path / "v" / "two.mp4", [((200, 30, 30), 2.5), ((30, 30, 200), 3.0)])
+    update(tmp_path / "v")
+    hits = library.search("red", k=9, encoder=encoder)
+    assert all(hit.clip.one_shot for hit in hits)
+    assert not [hit for hit in hits if hit.clip.start < 2.4 and hit.clip.end > 2.6]
+    assert hits[0].clip.start == 0 and hits[0].clip.end == pytest.approx(2.5, abs=0.01)
+    best = hits[0].clip
+    assert best.motion is not None and best.brightness is not None and 0 < best.motion < 0.2 and 0.2 < best.brightness < 0.5
+    assert (best.width, best.height) == (64, 48) and best.duration == pytest.approx(5.5, abs=0.01)
+
+
+def test_many_workers_make_the_same_library_as_one(tmp_path: Path, make_video: MakeVideo, encoder: Encoder) -> None:
+    for number in range(9):
+        make_video(tmp_path / "v" / f"{number}.mp4", colour=(20 * number, 90, 50), seconds=1 + number % 4, size=(48, 64 + 16 * (number % 2)))
+    shutil.copy(tmp_path / "v" / "1.mp4", tmp_path / "v" / "1-again.mp4")
+    (tmp_path / "v" / "bad.mp4").write_bytes(b"no video")
+    shutil.copy(tmp_path / "v" / "bad.mp4", tmp_path / "v" / "bad-again.mp4")
+    seen = []
+    for workers in (1, 3):
+        one = Library.create_or_open(tmp_path / f"library{workers}", encoder)
+        report = one.update([tmp_path / "v"], settings=WindowSettings(), workers=workers)
+        assert (report.new, report.copies, len(report.bad)) == (9, 1, 2)
+        columns = "sha256, id, start, end, vector, motion, brightness, one_shot"
+        seen.append((names(one), one._store.ask(f"SELECT {columns} FROM windows ORDER BY sha256, start"), len(one.failures())))
+        one.close()
+    assert seen[0] == seen[1]
