@@ -26,6 +26,7 @@ from echoreel_index.errors import OutputExists
 
 if TYPE_CHECKING:
     from echoreel_index.excerpt import Showing
+    from echoreel_index.sound import Sound
 
 CRF = 12
 """Constant rate factor: visually lossless for small pictures, a tenth of the size of truly lossless."""
@@ -58,15 +59,15 @@ def video_bytes(frames: np.ndarray[Any, Any], fps: float, *, tags: Mapping[str, 
         return file.read_bytes()
 
 
-def excerpt_bytes(showings: Iterable[Showing], *, tags: Mapping[str, str] | None = None) -> bytes:
-    """The MP4 file of the frames of an excerpt, each shown from its start for its duration, to a tick of CLOCK.
+def excerpt_bytes(showings: Iterable[Showing], *, sound: Sound | None = None, tags: Mapping[str, str] | None = None) -> bytes:
+    """The MP4 file of the frames of an excerpt, each shown from its start for its duration, to a tick of CLOCK; sound as AAC.
 
     Frames are taken one at a time, so that a long excerpt needs no more memory than a short one. Whatever `showings` raises
     goes through. ValueError when there are none.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "video.mp4"
-        _mux_timed(showings, file, tags or {})
+        _mux_timed(showings, sound, file, tags or {})
         return file.read_bytes()
 
 
@@ -81,7 +82,7 @@ def _mux(frames: np.ndarray[Any, Any], fps: float, file: Path, tags: Mapping[str
         container.mux(stream.encode(None))
 
 
-def _mux_timed(showings: Iterable[Showing], file: Path, tags: Mapping[str, str]) -> None:
+def _mux_timed(showings: Iterable[Showing], sound: Sound | None, file: Path, tags: Mapping[str, str]) -> None:
     import av
 
     with av.open(str(file), "w", format="mp4", options={"movflags": "faststart"}) as container:
@@ -92,6 +93,8 @@ def _mux_timed(showings: Iterable[Showing], file: Path, tags: Mapping[str, str])
             if stream is None:
                 stream = _h264(container, picture.shape[0], picture.shape[1], Fraction(30), EXCERPT_CRF, frames_in_order=True)
                 stream.codec_context.time_base = Fraction(1, CLOCK)
+                if sound is not None:
+                    _put_sound(container, sound)
             frame = _yuv(picture)
             frame.pts, frame.time_base = round(showing.start * CLOCK), Fraction(1, CLOCK)
             ends[frame.pts] = round((showing.start + showing.duration) * CLOCK)
@@ -99,6 +102,18 @@ def _mux_timed(showings: Iterable[Showing], file: Path, tags: Mapping[str, str])
         if stream is None:
             raise ValueError("an excerpt needs at least one frame")
         _put(container, stream.encode(None), ends)
+
+
+def _put_sound(container: Any, sound: Sound) -> None:
+    """All of it before the first picture; the muxer sorts."""
+    import av
+
+    layout = "mono" if sound.samples.shape[1] == 1 else "stereo"
+    stream = container.add_stream("aac", rate=sound.rate, layout=layout)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound.samples).reshape(1, -1), format="s16", layout=layout)
+    frame.sample_rate, frame.pts, frame.time_base = sound.rate, 0, Fraction(1, sound.rate)
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
 
 
 def _put(container: Any, packets: Iterable[Any], ends: Mapping[int, int]) -> None:
