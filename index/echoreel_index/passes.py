@@ -17,6 +17,8 @@ LONGEST_HOLD = 3600.0
 """Seconds: a file whose clock jumps further than this between two frames is taken to end before the jump."""
 RESTART = 1.0
 """Seconds: a clock that falls back by more than this has started anew (joined files); what follows is put behind."""
+LEAP = 10.0
+"""Seconds: a broadcast container (MPEG streams) may leap; a clock that goes on by more than this in one has started anew too."""
 DEMUX_RETRIES = 16
 """How often in a row a container may fail to give a packet before it counts as broken off."""
 
@@ -91,9 +93,9 @@ class PyavPass:
         step = 1 / self.fps if self.fps else 0.04
         first = stream.start_time
         zero = None if first is None else first * unit
+        leap = LEAP if leaps(container) else float("inf")
         scalers: dict[object, Any] = {}
-        last, seen = -1.0, 0.0
-        gaps: list[float] = []
+        last, seen, lasts = -1.0, 0.0, 0.0
         for frame, packet_time in self._frames(container, stream):
             if frame is None:
                 seen = max(seen, packet_time * unit)
@@ -103,7 +105,7 @@ class PyavPass:
             else:
                 zero = frame.pts * unit if zero is None else zero
                 time = round(frame.pts * unit - zero, 6)
-            if last >= 0 and time < last - max(RESTART, 10 * step) and not self._keyframes:
+            if last >= 0 and not self._keyframes and not last - max(RESTART, 10 * step) <= time <= last + leap:
                 zero = (zero or 0.0) + time - (last + step)
                 time = round(last + step, 6)
             if time < -1e-3 or time <= last:
@@ -112,13 +114,11 @@ class PyavPass:
                 self.broken = True
                 break
             time = max(0.0, time)
-            if last >= 0 and len(gaps) < 10_000:
-                gaps.append(time - last)
+            lasts = (frame.duration or 0) * unit
             yield Picture(frame, scalers), time
             last = time
         if last >= 0:
-            usual = float(np.median(gaps)) if gaps and not self._keyframes else step
-            self.end = last + (step if step <= max(1.0, 4 * usual) else max(usual, 1e-3))
+            self.end = round(last + plausible(lasts, step), 6)
             if self._keyframes and last < seen - (zero or 0.0) < last + LONGEST_HOLD:
                 self.end = seen - (zero or 0.0) + step
 
@@ -185,6 +185,16 @@ def announced_length(container: Any, stream: Any) -> tuple[float, bool]:
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds), True
     except ValueError:
         return (container.duration or 0) / 1e6, False
+
+
+def leaps(container: Any) -> bool:
+    """Whether FFmpeg says of the container that its clock may be discontinuous."""
+    return bool(int(container.format.flags) & 0x0200)  # AVFMT_TS_DISCONT
+
+
+def plausible(lasts: float, step: float) -> float:
+    """Seconds for which the last frame is shown: as the container says, or one average step, or a 25th where both are absurd."""
+    return next((claim for claim in (lasts, step) if 1e-3 <= claim <= max(1.0, 4 * step) and claim <= LONGEST_HOLD), 0.04)
 
 
 def forgive(error: Exception) -> None:

@@ -9,6 +9,8 @@ This module runs inside the decode worker; `av` and `decord` are imported where 
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from echoreel_index.clips import Timeline
 from echoreel_index.errors import VideoError
-from echoreel_index.passes import ArrayPass, Frame, Pass, PyavPass, forgive
+from echoreel_index.passes import LEAP, RESTART, ArrayPass, Frame, Pass, PyavPass, forgive, leaps, plausible
 
 Size = tuple[int, int] | int | None
 """(h w): exactly so, aspect not kept. int: the short side, aspect kept, never enlarged. None: as in the file."""
@@ -29,6 +31,8 @@ MOST_PIXELS = 64 * 1024 * 1024
 """A frame may have this many pixels (8192 by 8192); a file that claims more is refused before anything is decoded."""
 DECORD_READS = ("mov", "matroska")
 """Containers that decord is asked to read: it hangs for ever on some MPEG program streams, and its times are wrong in others."""
+POINTERS = ("concat", "dash", "hls", "imf", "sdp", "rtsp", "tty")
+"""What FFmpeg takes for a container though it only names other files, or is text; a file may not make us read another."""
 PICTURE_BRANDS = ("avif", "heic", "heix", "mif1")
 """Brands of still pictures in an MP4 coat."""
 
@@ -78,7 +82,7 @@ class Sample:
     """The frame that is shown at one moment of the grid."""
 
     moment: float
-    """(i + 0.5) * step, seconds; the middle of the file where that is shorter than half a step."""
+    """(i + 0.5) * step, seconds; when the last frame starts, of a file that is shorter than half a step."""
     shown_at: float
     """When the frame starts; moments that fall into one frame have the same (and share the array)."""
     frame: Frame
@@ -198,7 +202,7 @@ class PyavReader:
         self._zero = 0.0
         self._unit = 1e-3
         self._step = 0.04
-        self._countable = False  # some packets have no time: count frames instead
+        self._countable = False  # some packets have no time, or the clock starts anew: count frames instead
 
     @property
     def timeline(self) -> Timeline:
@@ -212,13 +216,20 @@ class PyavReader:
             stream = _video_stream(container)
             self._unit = float(stream.time_base) if stream.time_base else 1e-3
             self._step = float(1 / stream.average_rate) if stream.average_rate else 0.04
-            stamps = [(p.pts if p.pts is not None else p.dts, p.is_keyframe) for p in container.demux(stream) if p.size]
+            stamps, decoded, last, lasts = [], [], 0, 0.0
+            leap = LEAP if leaps(container) else float("inf")
+            for packet in container.demux(stream):
+                if packet.size:
+                    stamps.append((packet.pts if packet.pts is not None else packet.dts, packet.is_keyframe))
+                    decoded.append(packet.dts)
+                    if (stamps[-1][0] or 0) >= last:
+                        last, lasts = stamps[-1][0] or 0, (packet.duration or 0) * self._unit
             known = sorted((pts, key) for pts, key in stamps if pts is not None)
             if not known and not stamps:
                 raise VideoError("there are no frames in it")
             first = stream.start_time if stream.start_time is not None else (known[0][0] if known else 0)
         self._zero = first * self._unit
-        self._countable = len(known) < len(stamps)
+        self._countable = len(known) < len(stamps) or self._starts_anew(decoded, leap)
         if self._countable:
             times = np.arange(len(stamps), dtype=np.float64) * self._step
             keys = np.array([i for i, (_, key) in enumerate(stamps) if key], dtype=np.int64)
@@ -226,7 +237,13 @@ class PyavReader:
             shown = [(pts, key) for pts, key in known if pts >= first] or known
             times = np.array([pts * self._unit - self._zero for pts, _ in shown], dtype=np.float64).round(6)
             keys = np.array([i for i, (_, key) in enumerate(shown) if key], dtype=np.int64)
-        return Timeline(times, keys, _end(times, float(times[-1]) + self._step))
+        return Timeline(times, keys, round(float(times[-1]) + plausible(lasts, self._step), 6))
+
+    def _starts_anew(self, decoded: Sequence[int | None], leap: float) -> bool:
+        """Whether the clock falls back somewhere, or leaps where it must not: recordings that were joined."""
+        ticks = np.array([tick for tick in decoded if tick is not None], dtype=np.float64)
+        steps = np.diff(ticks) * self._unit
+        return bool(((steps < -RESTART) | (steps > leap)).any())
 
     def watch(self, *, keyframes: bool, threads: int) -> Pass:
         return PyavPass(lambda: _opened(self._path), _video_stream, keyframes=keyframes, threads=threads)
@@ -317,24 +334,46 @@ def probe_file(path: str) -> Probe:
 def _opened(path: str) -> Any:
     import av
 
+    check_file(path)
     try:
-        return av.open(path, metadata_errors="ignore")
+        return av.open(path, metadata_errors="ignore", options={"protocol_whitelist": "file"})
     except (OSError, ValueError) as error:
         log = getattr(error, "log", None)  # (level, place, words) of FFmpeg's own last message, which says most
         words = log[2].strip() if log else getattr(error, "strerror", None) or _last_line(error)
         raise Refused(f"cannot be opened as a video: {words}") from error
 
 
+def check_file(path: str) -> None:
+    """Raises Refused for what is no file with something in it; to open a pipe would be to wait for ever."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise Refused(f"cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused("not a file")
+    if status.st_size == 0:
+        raise Refused("the file is empty")
+
+
 def container_of(path: str) -> str:
     """FFmpeg's name of the container. Raises Refused for what no reader should be asked to decode."""
     with _opened(path) as container:
-        stream = _video_stream(container)
-        check_pixels(stream.width, stream.height)
         name: str = container.format.name
+        if name in POINTERS:
+            raise Refused("a list of other files, not a video")
+        stream = _video_stream(container)
+        check_pixels(*(_gif_screen(path) if name == "gif" else (stream.width, stream.height)))
         brand = container.metadata.get("major_brand", "")
         if name.endswith("_pipe") or name == "image2" or brand in PICTURE_BRANDS or (name == "gif" and _one_packet(container, stream)):
             raise Refused("a still picture, not a video")
         return name
+
+
+def _gif_screen(path: str) -> tuple[int, int]:
+    """Width and height that a GIF claims; FFmpeg learns them by decoding."""
+    with open(path, "rb") as file:
+        head = file.read(10)
+    return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
 
 
 def _one_packet(container: Any, stream: Any) -> bool:
@@ -353,6 +392,8 @@ def _video_stream(container: Any) -> Any:
     import av
 
     for stream in container.streams.video:
+        if stream.codec_context is None:
+            raise Refused("its codec is not known")
         if not stream.disposition & av.stream.Disposition.attached_pic:
             stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MOST_PIXELS)}
             return stream

@@ -66,7 +66,7 @@ def scan(watched: Pass, settings: ScanSettings, *, skip: int = 0) -> Iterator[Sa
     end = max(watched.end, shown.second + 1e-3)
     while (moment := round((turn + 0.5) * settings.step, 6)) < end or turn == 0:
         if turn >= skip:
-            yield shown.at(min(moment, round(end / 2, 6)) if turn == 0 and moment >= end else moment)
+            yield shown.at(moment if moment < end else shown.second)
         turn += 1
     shots = pieces(cuts.seconds if cuts is not None else (), end)
     times, motion, brightness = curve.drawn(shots)

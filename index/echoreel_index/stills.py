@@ -13,14 +13,15 @@ import numpy as np
 from echoreel_index.clips import Timeline
 from echoreel_index.errors import VideoError
 from echoreel_index.passes import ArrayPass, Frame
-from echoreel_index.readers import Probe, Refused, Size, check_pixels, resize
+from echoreel_index.readers import Probe, Refused, Size, check_file, check_pixels, resize
 
 SHORTEST_DELAY = 0.02
 """Seconds: browsers show frames of WebP and GIF files that ask for less than this for a tenth of a second, and so do we."""
 
 
 def is_webp(path: str) -> bool:
-    """Whether the first bytes say so. A file that cannot be read is none."""
+    """Whether the first bytes say so. Raises Refused for what is no file at all."""
+    check_file(path)
     try:
         with open(path, "rb") as file:
             head = file.read(12)
