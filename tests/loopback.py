@@ -25,21 +25,28 @@ class Loopback:
     """HTTP states of the next answers, before any file is looked at."""
     redirects: dict[str, str] = field(default_factory=dict)
     linked_etags: dict[str, str] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    """Content-Type of each path; none is sent for the others."""
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """More headers of the answers for a path."""
     seen: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and Range header of each request."""
+    received: list[dict[str, str]] = field(default_factory=list)
+    """All headers of each request, their names in lower case."""
+    address: str = "127.0.0.1"
     port: int = 0
     gone: threading.Event = field(default_factory=threading.Event)
     """Set when the server ends, so that no answer stalls for longer."""
 
     def url(self, path: str = "") -> str:
         """The address of a path."""
-        return f"http://127.0.0.1:{self.port}/{path}"
+        return f"http://{self.address}:{self.port}/{path}"
 
 
 @contextmanager
-def serving() -> Iterator[Loopback]:
-    """Run the server for the length of a block."""
-    loopback = Loopback()
+def serving(address: str = "127.0.0.1") -> Iterator[Loopback]:
+    """Run the server for the length of a block; every address in 127.0.0.0/8 is this machine."""
+    loopback = Loopback(address=address)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -49,7 +56,10 @@ def serving() -> Iterator[Loopback]:
         def do_GET(self) -> None:
             _answer(self, loopback)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        def do_HEAD(self) -> None:
+            _answer(self, loopback)
+
+    server = ThreadingHTTPServer((address, 0), Handler)
     loopback.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -66,6 +76,7 @@ def _answer(handler: BaseHTTPRequestHandler, loopback: Loopback) -> None:
     path = handler.path.lstrip("/")
     wanted = handler.headers.get("Range")
     loopback.seen.append((path, wanted))
+    loopback.received.append({key.lower(): value for key, value in handler.headers.items()})
     handler.close_connection = True
     if loopback.states:
         return _empty(handler, loopback.states.pop(0))
@@ -76,18 +87,25 @@ def _answer(handler: BaseHTTPRequestHandler, loopback: Loopback) -> None:
         return _empty(handler, 404)
     etag = f'"{hashlib.md5(body).hexdigest()}"'
     start = 0
-    if wanted and loopback.ranges and handler.headers.get("If-Range") == etag:
+    # A range without a condition is answered, too (RFC 9110, 13.1.5).
+    if wanted and loopback.ranges and handler.headers.get("If-Range", etag) == etag:
         start = int(wanted.removeprefix("bytes=").removesuffix("-"))
         if start >= len(body):
             return _empty(handler, 416)
     handler.send_response(206 if start else 200)
     handler.send_header("ETag", etag)
+    if path in loopback.types:
+        handler.send_header("Content-Type", loopback.types[path])
+    for key, value in loopback.headers.get(path, {}).items():
+        handler.send_header(key, value)
     if start:
         handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
     if loopback.tells_length:
         handler.send_header("Content-Length", str(len(body) - start))
     handler.send_header("Connection", "close")
     handler.end_headers()
+    if handler.command == "HEAD":
+        return
     rest = body[start:]
     if loopback.stalls:
         handler.wfile.write(rest[: loopback.stalls.pop(0)])

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -33,6 +34,9 @@ LARGEST_JSON = 16 << 20
 LARGEST_TABLE = 512 << 20
 """Bytes; a larger `.json` table is not read, of a `.jsonl`, `.csv` or `.tsv` the rows up to there."""
 MOST_ROWS = 1_000_000
+
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control signs but tab, line feed and carriage return, and those that turn the direction of writing."""
 
 Row = Mapping[str, object]
 
@@ -128,8 +132,8 @@ def parsed(text: str) -> object:
 
 
 def clean(text: str) -> str:
-    """The text without what a database or a terminal stumbles over: NUL and halves of surrogate pairs."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    """The text without what a database or a terminal stumbles over: control signs, and halves of surrogate pairs."""
+    return _UNSEEN.sub("", text).encode("utf-8", "replace").decode("utf-8")
 
 
 def _names(path: str) -> frozenset[str]:

@@ -33,7 +33,8 @@ def test_each_json_sidecar_is_read(name: str, tmp_path: Path) -> None:
 
 def test_what_a_downloader_wrote(tmp_path: Path) -> None:
     info = {
-        "title": "Backflip tutorial", "description": "How to flip.\n" + "x" * 9000, "tags": ["flip", " parkour ", 3, None], "categories": ["Sports"],
+        "title": "Backflip tutorial", "description": "How to flip.\n" + "x" * 9000, "tags": ["flip", " parkour ", 3, None],
+        "categories": ["Sports"],
         "uploader": "Ana", "license": "Creative Commons Attribution license (reuse allowed)", "webpage_url": "https://v.example/1",
         "upload_date": "20240229", "chapters": [{"start_time": 0, "end_time": 4.5, "title": "warm-up"}, {"start_time": "x"}, 7],
         "formats": [{"url": "https://cdn.example/" + "y" * 300}] * 500,

@@ -1,0 +1,141 @@
+"""yt-dlp with its doors locked: the one place that knows its options.
+
+- Connections go through `addresses.Reach`; yt-dlp's other ways to the network (curl_cffi, websockets, requests) are not used,
+  nor are programs that would open connections of their own: FFmpeg, rtmpdump, aria2c. So sites that insist on a browser's
+  fingerprint, live streams and RTMP are out of reach, and pictures and sound are never merged: the best picture alone is taken.
+- Nothing is printed, no update is looked for, no settings file is read, cookies are read and never written back.
+- Files go to a folder of ours under a name of ours: what a server calls its file never becomes a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from echoreel_index.addresses import Reach, request_handler
+from echoreel_index.errors import UsageError
+
+PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "http_dash_segments_generator", "ism", "f4m")
+"""What yt-dlp fetches by itself, over its own connections."""
+TIMEOUT = 20.0
+"""Seconds of silence after which a transfer counts as broken."""
+NEVER = "no-ffmpeg"
+"""A place where no FFmpeg is: yt-dlp must not find the user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How the network is used."""
+
+    reach: Reach = Reach()
+    retries: int = 5
+    rate: float | None = None
+    """Bytes a second at most."""
+    cookies: Path | None = None
+    """A file in Netscape's format."""
+    browser: str | None = None
+    """A browser, or BROWSER:PROFILE, whose cookies are used."""
+    cache: Path | None = None
+    """Where yt-dlp may keep what it learned about sites; None: nowhere."""
+    timeout: float = TIMEOUT
+
+
+class Heard:
+    """What yt-dlp has to say; it gets this as its logger and thinks that it talks to somebody."""
+
+    def __init__(self) -> None:
+        self.refused: str | None = None
+        """Why a connection was not made."""
+
+    def debug(self, text: str) -> None:
+        """Steps; nobody listens."""
+
+    def info(self, text: str) -> None:
+        """Steps; nobody listens."""
+
+    def warning(self, text: str, once: bool = False) -> None:
+        """Doubts; nobody listens."""
+
+    def error(self, text: str) -> None:
+        """Errors come as exceptions, too."""
+
+    def refuse(self, why: str) -> None:
+        """A connection was not made."""
+        self.refused = why
+
+
+def open_downloader(
+    access: Access, parts: Path, heard: Heard, *, height: int | None, progress: Callable[[Mapping[str, Any]], None]
+) -> Any:
+    """A YoutubeDL that downloads into `parts`; close it. Raises UsageError when cookies cannot be read."""
+    from yt_dlp import YoutubeDL
+    from yt_dlp.cookies import CookieLoadError
+
+    class Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
+        def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
+            return super().build_request_director([request_handler(access.reach, heard.refuse)], preferences)
+
+        def prepare_filename(self, info: Any, dir_type: str = "", *, outtmpl: Any = None, warn: bool = False) -> str:
+            return str(part_of(parts, info))
+
+    options = _options(access, heard, height)
+    try:
+        opened = Downloader(options)
+        _ = opened.cookiejar  # read now, so that a bad file is said before anything is fetched
+    except (CookieLoadError, ValueError, OSError) as error:
+        raise UsageError(f"cannot read the cookies: {said(error)}", hint="--cookies takes a cookies.txt in Netscape's format") from error
+    opened.add_progress_hook(progress)
+    return opened
+
+
+def part_of(parts: Path, info: Mapping[str, Any]) -> Path:
+    """Where a download is kept until it is whole: always the same place for the same video in the same format."""
+    what = "\0".join(str(info.get(key)) for key in ("extractor_key", "id", "webpage_url", "format_id"))
+    return parts / f"{hashlib.sha256(what.encode('utf-8', 'replace')).hexdigest()[:24]}.mp4"
+
+
+def said(error: BaseException) -> str:
+    """An error of yt-dlp in one line, without its advice to write to its authors."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    text = re.sub(r"^ERROR:\s*", "", text)
+    text = re.sub(r"^\[[\w:.+ -]+\]\s+(?:\S+: )?(?=\S)", "", text)
+    text = re.split(r"\s*\(caused by |; please report this issue| Use --list-formats|;? ?see {1,2}https://github", text)[0]
+    known = isinstance(error, (OSError, ValueError)) or type(error).__module__.startswith("yt_dlp")
+    return " ".join((text if known else f"{type(error).__name__}: {text}").split())[:300]
+
+
+def formats(height: int | None) -> str:
+    """The best picture that is not too tall, with sound or without, that yt-dlp can fetch by itself."""
+    known = f"[protocol~='^({'|'.join(PROTOCOLS)})$']"
+    limit = f"[height<=?{height}]" if height else ""
+    return f"bv*{known}{limit}/b{known}{limit}"
+
+
+def _options(access: Access, heard: Heard, height: int | None) -> dict[str, Any]:
+    browser, _, profile = (access.browser or "").partition(":")
+    return {
+        "logger": heard, "quiet": True, "no_warnings": True, "noprogress": True, "color": "never", "warn_when_outdated": False,
+        "format": formats(height), "format_sort": ["res", "vcodec:h264"], "allow_multiple_video_streams": False,
+        "enable_file_urls": False, "default_search": "error", "external_downloader": {"default": "native"}, "hls_prefer_native": True,
+        "ffmpeg_location": NEVER, "fixup": "never", "postprocessors": [], "updatetime": False, "skip_unavailable_fragments": False,
+        "ignoreerrors": False, "continuedl": True, "nopart": False, "overwrites": False, "restrictfilenames": False,
+        "retries": access.retries, "fragment_retries": access.retries, "extractor_retries": min(access.retries, 3),
+        "socket_timeout": access.timeout, "ratelimit": access.rate,
+        "cookiefile": _cookies(access.cookies), "cookiesfrombrowser": (browser, profile or None, None, None) if browser else None,
+        "cachedir": str(access.cache) if access.cache else False, "remote_components": [],
+    }  # fmt: skip
+
+
+def _cookies(file: Path | None) -> io.StringIO | None:
+    """A copy in memory: yt-dlp writes back into what it was given."""
+    if file is None:
+        return None
+    try:
+        return io.StringIO(file.expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the cookies in {file}: {error}") from error
