@@ -1,4 +1,4 @@
-"""`echoreel eval mini`: measure what references do, on the bundled model and its world."""
+"""`echoreel eval mini`: measure what references do, on the bundled model and its world. Retrieval has a file of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from echoreel_cli.commands.eval_retrieval import haystack, retrieval
 from echoreel_cli.console import Console, JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add `eval` to the command line."""
-    group = typer.Typer(name="eval", help="Measure what references do to the videos that a model makes.", no_args_is_help=True)
+    group = typer.Typer(name="eval", help="Measure what is found, and what references do to videos that are made.", no_args_is_help=True)
     group.command("mini")(mini)
+    group.command("retrieval")(retrieval)
+    group.command("haystack")(haystack)
     app.add_typer(group)
 
 

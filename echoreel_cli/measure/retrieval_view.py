@@ -47,9 +47,9 @@ def view_without(videos: Path, files: Iterable[str], folder: Path, hidden: Itera
 
 
 def view_without_names(videos: Path, files: Iterable[str], folder: Path) -> View:
-    """Each of `files` and the sidecars of its own (`NAME.txt`, `NAME.info.json`), all in one folder, under hashed names.
+    """Each of `files` and the sidecars of its own (`NAME.txt`, `NAME.info.json`), all in one folder, under numbers.
 
-    Tables that are about many files are left out. The names depend only on the path below `videos`.
+    Tables that are about many files are left out. The numbers depend only on the path below `videos`.
     """
     top = absolute(videos)
     beside: dict[str, list[str]] = {}
@@ -57,7 +57,8 @@ def view_without_names(videos: Path, files: Iterable[str], folder: Path) -> View
     for file in files:
         parent, name = os.path.split(file)
         stem, suffix = os.path.splitext(name)
-        plain = hashlib.sha256(os.fsencode(os.path.relpath(file, top))).hexdigest()[:16]
+        # Digits only: of letters an index might make words.
+        plain = f"{int(hashlib.sha256(os.fsencode(os.path.relpath(file, top))).hexdigest(), 16) % 10**18:018d}"
         links[plain + suffix] = file
         if parent not in beside:
             beside[parent] = sorted(os.listdir(parent))
