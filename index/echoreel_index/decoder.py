@@ -54,11 +54,20 @@ class Decoder:
     """One decode worker, started when it is first needed and restarted after every loss."""
 
     def __init__(
-        self, *, limit: float = 20.0, memory: float = 4.0, threads: int = THREADS, command: Sequence[str] | None = None
+        self,
+        *,
+        limit: float = 20.0,
+        total: float = 120.0,
+        memory: float = 4.0,
+        threads: int = THREADS,
+        command: Sequence[str] | None = None,
     ) -> None:
-        """`limit`: seconds of silence allowed, per answer. `memory`: GiB that the worker may take beyond what it has at its
-        start. `threads`: with which a file is scanned. `command`: what to run in place of the usual worker."""
+        """`limit`: seconds of silence allowed, per answer. `total`: seconds allowed for a scan, to which more is added by the
+        file's size and length. `memory`: GiB that the worker may take beyond what it has at its start. `threads`: with which a
+        file is scanned (1 is best where there is a decoder for each core). `command`: what to run in place of the usual worker.
+        """
         self.limit = limit
+        self.total = total
         self.memory = memory
         self.threads = threads
         usual = [sys.executable, "-P", "-m", "echoreel_index.worker", str(int(memory * 2**30))]
@@ -136,8 +145,8 @@ class Decoder:
         """Look through a whole file once: its Samples as soon as they are decoded, and last of all exactly one Scan.
 
         Nothing is read ahead, and not more than one frame is held. The iterator may be closed early. What PyAV fails to give in
-        the middle of a file is asked of decord. A file gets six times the limit, and more by its size and length; the time that
-        the caller takes for itself does not count. Raises VideoError, also after some Samples.
+        the middle of a file is asked of decord. Time that the caller takes for itself does not count against the limits.
+        Raises VideoError, also after some Samples.
         """
         given, why = 0, ""
         if self._process is None:
@@ -187,7 +196,7 @@ class Decoder:
             size = os.path.getsize(path)
         except OSError:
             size = 0
-        return 6 * self.limit + size / SLOWEST_SCAN + 2 * min(announced, size / LEANEST)
+        return self.total + size / SLOWEST_SCAN + 2 * min(announced, size / LEANEST)
 
     def _read_once(self, path: str, backend: str, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
         self._send({"op": "read", "path": path, "backend": backend, "seconds": list(seconds), "size": size})

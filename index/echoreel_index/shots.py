@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from echoreel_index.errors import VideoError
 from echoreel_index.passes import Frame, Pass, Picture
-from echoreel_index.readers import Sample, Scan, ScanSettings, target_size
+from echoreel_index.readers import Refused, Sample, Scan, ScanSettings, target_size
 
 ADAPTIVE_THRESHOLD = 3.5
 CONTENT_THRESHOLD = 27.0
@@ -32,6 +32,8 @@ MOTION_GAP = 0.12
 """Seconds, at least, between them: 3 frames of 24 or 25 a second, 4 of 30, 8 of 60."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
 """RGB to grey, by ITU-R BT.601."""
+LONGEST = 48 * 3600.0
+"""Seconds: a video that goes on for longer is given up."""
 BEAT = 1.0
 """Seconds of work after which a sign of life is due."""
 
@@ -54,6 +56,8 @@ def scan(watched: Pass, settings: ScanSettings, *, skip: int = 0) -> Iterator[Sa
                 if turn >= skip:
                     yield shown.at(moment)
                 turn += 1
+        if second > LONGEST:
+            raise Refused(f"goes on for more than {LONGEST / 3600:.0f} hours")
         if time.monotonic() > beat + BEAT:
             yield second
             beat = time.monotonic()
