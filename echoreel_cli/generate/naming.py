@@ -98,7 +98,10 @@ def _free(path: Path, taken: Iterable[Path]) -> Path:
     return candidate
 
 
-def refuse_overwrite(files: Iterable[Path], *, force: bool) -> None:
+ANOTHER_NAME = "--force overwrites; -o writes elsewhere; --seed makes another"
+
+
+def refuse_overwrite(files: Iterable[Path], *, force: bool, hint: str = ANOTHER_NAME) -> None:
     """OutputExists if anything is in the way; a folder in the way is refused even with `force`."""
     files = list(files)
     for file in files:
@@ -114,4 +117,4 @@ def refuse_overwrite(files: Iterable[Path], *, force: bool) -> None:
     there = [file for file in files if file.exists()]
     if there and not force:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise OutputExists(f"{there[0]}{more} already exists", hint="--force overwrites; -o writes elsewhere; --seed makes another")
+        raise OutputExists(f"{there[0]}{more} already exists", hint=hint)

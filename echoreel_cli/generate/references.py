@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from echoreel_cli.models.folder import sha256_of
+from echoreel_index.captions import Words, words
 from echoreel_index.errors import UsageError, VideoError
 from echoreel_index.nouns import Reference
 
@@ -57,7 +58,7 @@ class Shown:
 
 
 def resolve(reference: Reference, decoder: Decoder) -> Resolved:
-    """Find out what the request left open (end, hash) and refuse what cannot be read.
+    """Find out what the request left open (end, hash, source and licence) and refuse what cannot be read.
 
     Raises:
         UsageError: the file is not there, or the times lie outside of it.
@@ -75,7 +76,10 @@ def resolve(reference: Reference, decoder: Decoder) -> Resolved:
     changed = reference.sha256 is not None and reference.sha256 != sha256
     # A window's recorded end is kept as it is; only an open end is filled in.
     end = reference.end if math.isfinite(reference.end) else round(length, 3)
-    return Resolved(replace(reference, end=max(end, reference.start + 1e-3), sha256=sha256), changed)
+    # A clip that was named by hand keeps the source and licence that stand beside it, as one out of a library does.
+    said = words(str(path)) if reference.source is None and reference.licence is None else Words()
+    source, licence = reference.source or said.source, reference.licence or said.licence
+    return Resolved(replace(reference, end=max(end, reference.start + 1e-3), sha256=sha256, source=source, licence=licence), changed)
 
 
 def read_frames(reference: Reference, shape: ReferenceShape, size: tuple[int, int], decoder: Decoder) -> np.ndarray[Any, Any]:
