@@ -1,0 +1,345 @@
+"""Is everything in a library as it was written? Each check says what it looked at, what it found, and what to do about it.
+
+Nothing is changed. What SQLite cannot know is checked by what echoreel knows: a window's vector has a checksum and the length
+of one, its name is a hash of its content and its times, and its vector is the mean of its looks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel_index.clips import clip_id, looks_within
+from echoreel_index.database import DATABASE, connect
+from echoreel_index.editing import snapshot
+from echoreel_index.errors import EchoreelError
+from echoreel_index.faiss_file import FaissFile
+from echoreel_index.files import FileStamp
+from echoreel_index.store import CHUNK, VECTORS, FileRow, Store
+from echoreel_index.vectors import held_rows
+
+MOST_FINDINGS = 100
+"""Findings of one check that are told; the rest are counted."""
+LENGTH_ERROR = 2e-3
+"""How far float16 may bring a unit vector's length from 1."""
+SAME = 0.999
+"""Cosine of a window's vector and the mean of its looks, both float16."""
+FAISS_FORMS = ("auto", "exact", "ivf")
+REBUILD = "echoreel library rebuild"
+START_AGAIN = "bring the folder back from a copy, or delete it and index again; videos are not touched"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be; `damage` is what makes the library wrong, anything else mends itself."""
+
+    subject: str
+    message: str
+    damage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: how many things were looked at, and what was found."""
+
+    name: str
+    checked: int
+    findings: tuple[Finding, ...]
+    mend: str | None = None
+    """What to do about it."""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether something is wrong."""
+        return any(finding.damage for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedWindow:
+    """A window that cannot be trusted."""
+
+    row: int
+    id: str
+    sha256: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedLooks:
+    """Looks of a content that cannot be trusted."""
+
+    sha256: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedCaption:
+    """The vector of a caption that cannot be trusted."""
+
+    caption: str
+    message: str
+
+
+def verify(store: Store, *, deep: bool = False, progress: Callable[[str], None] = lambda what: None) -> Iterator[Check]:
+    """All checks, one after another; `deep` reads every video to see whether it is still the one that was indexed.
+
+    `progress` is told what is being looked at. A check that cannot be carried out is damage.
+    """
+    checks = (
+        ("database", _database, START_AGAIN),
+        ("windows", _windows, REBUILD),
+        ("looks", _looks, REBUILD),
+        ("captions", _captions, REBUILD),
+        ("words", _words, REBUILD),
+        ("vectors", _vectors, REBUILD),
+    )
+    for name, check, mend in checks:
+        progress(name)
+        yield _run(name, lambda check=check: check(store), mend)  # type: ignore[misc]
+    yield _run("files", lambda: _files(store, deep, progress), "echoreel index")
+
+
+def _run(name: str, check: Callable[[], tuple[int, list[Finding]]], mend: str) -> Check:
+    try:
+        checked, findings = check()
+    except (EchoreelError, sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+        checked, findings, mend = 0, [Finding(name, f"cannot be read: {error}")], START_AGAIN
+    return Check(name, checked, tuple(findings), mend if findings else None)
+
+
+# The database.
+
+
+def _database(store: Store) -> tuple[int, list[Finding]]:
+    pages = int(store.ask("PRAGMA page_count")[0][0])
+    said = [str(row[0]) for row in store.ask(f"PRAGMA integrity_check({MOST_FINDINGS})")]
+    findings = [Finding(DATABASE, line) for line in said if line != "ok"]
+    for table, row, other, _ in store.ask("PRAGMA foreign_key_check"):
+        findings.append(Finding(f"{table} {row}", f"belongs to something in {other} that is not there"))
+    return pages, findings
+
+
+def damaged_windows(store: Store) -> Iterator[DamagedWindow]:
+    """Windows whose vector, name or times are not what was written."""
+    row = -1
+    while rows := store.ask(
+        "SELECT row, id, sha256, start, end, vector, crc FROM windows WHERE row > ? ORDER BY row LIMIT ?", (row, CHUNK)
+    ):
+        sound = _lengths_right([r[5] for r in rows], store.card.width)
+        for r, right in zip(rows, sound, strict=True):
+            message = _wrong_window(*r[1:], unit=bool(right))
+            if message is not None:
+                yield DamagedWindow(r[0], str(r[1]), str(r[2]), message)
+        row = rows[-1][0]
+
+
+def _wrong_window(name: Any, sha256: Any, start: Any, end: Any, vector: Any, crc: Any, *, unit: bool) -> str | None:
+    """Why a window cannot be trusted, if it cannot; a damaged page may hold values of any type."""
+    if not isinstance(vector, bytes) or zlib.crc32(vector) != crc:
+        return "its vector is not the one that was written"
+    if not unit:
+        return "its vector has not the length of one"
+    if not isinstance(start, float) or not isinstance(end, float) or not end > start or clip_id(str(sha256), start, end) != name:
+        return "its times are not those that were written"
+    return None
+
+
+def _windows(store: Store) -> tuple[int, list[Finding]]:
+    with snapshot(store):
+        return store.count(), _told(Finding(f"window {one.id}", one.message) for one in damaged_windows(store))
+
+
+def damaged_looks(store: Store) -> Iterator[DamagedLooks]:
+    """Contents whose looks are not those that their windows were made from."""
+    for (sha256,) in store.ask("SELECT sha256 FROM looks ORDER BY sha256"):
+        message = _wrong_looks(store, sha256)
+        if message is not None:
+            yield DamagedLooks(str(sha256), message)
+
+
+def _wrong_looks(store: Store, sha256: str) -> str | None:
+    width = store.card.width
+    ((blob, frames, step),) = store.ask("SELECT vectors, frames, step FROM looks JOIN contents USING (sha256) WHERE sha256 = ?", (sha256,))
+    if not isinstance(blob, bytes) or not isinstance(frames, int) or len(blob) != 2 * width * frames:
+        return f"they are not {frames} vectors"
+    looks = np.frombuffer(blob, "<f2").astype(np.float32).reshape(frames, width)
+    if not _unit(looks).all():
+        return "a vector has not the length of one"
+    if not isinstance(step, float) or not step > 0:
+        return "nobody knows how far they are apart"
+    for start, end, vector in store.ask("SELECT start, end, vector FROM windows WHERE sha256 = ?", (sha256,)):
+        if isinstance(vector, bytes) and len(vector) == 2 * width and not _mean_of(looks, vector, start, end, step):
+            return "a window's vector is not their mean"
+    return None
+
+
+def _mean_of(looks: NDArray[np.float32], vector: bytes, start: float, end: float, step: float) -> bool:
+    first, beyond = looks_within(start, end, step, len(looks))
+    if first == beyond:
+        return True  # a window of a very short file, which was looked at once
+    mean = looks[first:beyond].mean(0)
+    return bool(mean @ np.frombuffer(vector, "<f2").astype(np.float32) > SAME * np.linalg.norm(mean))
+
+
+def _looks(store: Store) -> tuple[int, list[Finding]]:
+    with snapshot(store):
+        count = int(store.ask("SELECT COUNT(*) FROM looks")[0][0])
+        return count, _told(Finding(f"looks of {one.sha256}", one.message) for one in damaged_looks(store))
+
+
+def damaged_captions(store: Store) -> Iterator[DamagedCaption]:
+    """Captions whose vector is none."""
+    rows = store.ask("SELECT caption, vector FROM caption_vectors")
+    for (caption, _), right in zip(rows, _lengths_right([row[1] for row in rows], store.card.width), strict=True):
+        if not right:
+            yield DamagedCaption(str(caption), "its vector has not the length of one")
+
+
+def _captions(store: Store) -> tuple[int, list[Finding]]:
+    with snapshot(store):
+        count = int(store.ask("SELECT COUNT(*) FROM caption_vectors")[0][0])
+        return count, _told(Finding(f"caption {one.caption!r}", one.message) for one in damaged_captions(store))
+
+
+# The full-text index.
+
+
+def _words(store: Store) -> tuple[int, list[Finding]]:
+    findings: list[Finding] = []
+    # SQLite takes the check for a write, so it gets a connection of its own, and is taken back.
+    with closing(connect(store.folder / DATABASE)) as db:
+        for table in ("file_words", "cue_words"):
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
+            except sqlite3.DatabaseError as error:
+                findings.append(Finding(table, f"the full-text index does not fit its texts: {error}"))
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+    with snapshot(store):
+        findings += _missing_words(store)
+        return int(store.ask("SELECT COUNT(*) FROM files WHERE words NOT NULL")[0][0]), findings
+
+
+def _missing_words(store: Store) -> Iterator[Finding]:
+    """Files of the first form have no words until they are read again."""
+    conditions = (
+        ("file_words without a file", "SELECT COUNT(*) FROM file_words WHERE rowid NOT IN (SELECT row FROM files)"),
+        ("files without file_words", "SELECT COUNT(*) FROM files WHERE words NOT NULL AND row NOT IN (SELECT rowid FROM file_words)"),
+        ("cue_words without a cue", "SELECT COUNT(*) FROM cue_words WHERE rowid NOT IN (SELECT row FROM cues)"),
+        ("cues without cue_words", "SELECT COUNT(*) FROM cues WHERE row NOT IN (SELECT rowid FROM cue_words)"),
+    )
+    for what, query in conditions:
+        count = store.ask(query)[0][0]
+        if count:
+            yield Finding("full-text index", f"{count} {what}")
+
+
+# The FAISS file.
+
+
+def _vectors(store: Store) -> tuple[int, list[Finding]]:
+    path = store.folder / VECTORS
+    expected, of, now = store.meta("faiss_sha256") or "", store.meta("faiss_generation"), store.meta("generation")
+    if (store.meta("vectors") or "auto") not in FAISS_FORMS:
+        return 0, [Finding("vectors", "are in a LanceDB table, which looks after itself", damage=False)]
+    if not path.exists():
+        return 0, [Finding(VECTORS, "is not there yet; it is made with the next echoreel index", damage=False)]
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if (expected, of) != (store.meta("faiss_sha256") or "", store.meta("faiss_generation")):
+        return _vectors(store)  # another process has just replaced it
+    if of != now or not expected:
+        return 0, [Finding(VECTORS, "is behind the database; searches make up for it, the next echoreel index writes it", damage=False)]
+    if digest != expected:
+        return 0, [Finding(VECTORS, "is not the file that was written; searches do without it, which takes longer")]
+    file = FaissFile(path)
+    if file.note().get("form") != "exact":
+        return store.count(), []
+    return _compared(store, file.read(mapped=True) if file.open(expected) else None)
+
+
+def _compared(store: Store, index: Any) -> tuple[int, list[Finding]]:
+    """Every vector of an exact FAISS file against the database."""
+    if index is None:
+        return 0, [Finding(VECTORS, "FAISS cannot read it")]
+    rows = held_rows(index)
+    wrong = np.zeros(len(rows), bool)
+    for first in range(0, len(rows), CHUNK):
+        some = rows[first : first + CHUNK]
+        held = index.index.reconstruct_n(first, len(some)).astype("<f2")
+        known = {row: blob for row, blob in _blobs(store, some)}
+        wrong[first : first + CHUNK] = [known.get(int(row)) != vector.tobytes() for row, vector in zip(some, held, strict=True)]
+    findings = _told(Finding(f"row {row}", f"has another vector in {VECTORS} than in the database") for row in rows[wrong])
+    if len(rows) != store.count():
+        findings.append(Finding(VECTORS, f"holds {len(rows)} vectors, the database {store.count()}"))
+    return len(rows), findings
+
+
+def _blobs(store: Store, rows: NDArray[np.int64]) -> list[tuple[Any, ...]]:
+    # Rows are ascending in the file except after a rebuild, so a range serves most of them at once.
+    query = "SELECT row, vector FROM windows WHERE row BETWEEN ? AND ?"
+    return store.ask(query, (int(rows.min()), int(rows.max())))
+
+
+# The videos.
+
+
+def _files(store: Store, deep: bool, progress: Callable[[str], None]) -> tuple[int, list[Finding]]:
+    rows = store.files()
+    return len(rows), _told(finding for row in rows for finding in _file(row, deep, progress))
+
+
+def _file(row: FileRow, deep: bool, progress: Callable[[str], None]) -> Iterator[Finding]:
+    path = row.path
+    try:
+        status = os.stat(path)
+        if FileStamp(status.st_size, status.st_mtime_ns) != row.stamp:
+            yield Finding(path, "has changed since it was indexed", damage=False)
+        elif deep:
+            progress(path)
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != row.sha256:
+                    hint = "echoreel library remove it, then index again"
+                    yield Finding(path, f"holds other bytes than when it was indexed, with the same size and time: {hint}")
+    except FileNotFoundError:
+        yield Finding(path, "is not there; it is not found until it is back", damage=False)
+    except OSError as error:
+        yield Finding(path, f"cannot be read: {error.strerror}", damage=False)
+
+
+def _told(findings: Iterator[Finding]) -> list[Finding]:
+    """The first ones, and how many more there are."""
+    told: list[Finding] = []
+    more, damage = 0, False
+    for finding in findings:
+        if len(told) < MOST_FINDINGS:
+            told.append(finding)
+        else:
+            more, damage = more + 1, damage or finding.damage
+    return [*told, Finding("and more", f"{more} more of this kind", damage)] if more else told
+
+
+def _lengths_right(blobs: Sequence[Any], width: int) -> NDArray[np.bool_]:
+    """For each blob whether it is a unit vector (width) of float16."""
+    right = np.array([isinstance(blob, bytes) and len(blob) == 2 * width for blob in blobs], bool)
+    if right.any():
+        whole = b"".join(blob for blob, fits in zip(blobs, right, strict=True) if fits)
+        right[right] = _unit(np.frombuffer(whole, "<f2").astype(np.float32).reshape(-1, width))
+    return right
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore", over="ignore"):
+        near: NDArray[np.bool_] = np.abs(np.linalg.norm(vectors, axis=1) - 1) < LENGTH_ERROR
+    return near
