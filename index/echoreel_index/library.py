@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from echoreel_index import bans
 from echoreel_index.captions import Words, name_words, words
 from echoreel_index.catalogue import Catalogue
 from echoreel_index.clips import WindowSettings
@@ -202,7 +203,8 @@ class Library:
         strange = [root for root in missing if not within(root, known)]
         if strange:
             raise UsageError(f"no such file or folder: {strange[0]}", hint="check the spelling; quote names that contain spaces")
-        found = list(walk([Path(root) for root in asked if root not in missing], skip=self.folder))
+        walked = walk([Path(root) for root in asked if root not in missing], skip=self.folder)
+        found = bans.admitted(walked, asked if paths else (), bans.banned(self._store))
         # A folder that was named and is gone takes its files with it; one that was only remembered may be an unplugged disk.
         return _Scope(asked if paths else [root for root in asked if root not in missing], [] if paths else missing, found)
 
