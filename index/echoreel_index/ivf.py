@@ -4,8 +4,8 @@
     tail    what is newer than the base, compared in full
     gone    rows of the base that do not exist any more, never returned
 
-`write` folds tail and gone into the base. When there are twice as many vectors as the lists were learned from, or the file is not
-the expected one, everything is made again, chunk by chunk: memory holds the codes (see `vector_plan`) and one chunk.
+`write` folds tail and gone into the base. When there are twice as many vectors as the lists were learned from, or a quarter, or the
+file is damaged, everything is made again, chunk by chunk: memory holds the codes (see `vector_plan`) and one chunk.
 
 The codes only choose candidates: these are scored again from the exact vectors, so the cosines are exact and only the choice is
 approximate. How good it is is measured whenever the lists are made, on `QUERIES` held vectors, each moved by Gaussian noise whose
@@ -32,6 +32,8 @@ TAIL = 50_000
 """Vectors compared in full before they are put into the lists."""
 FEW = 20_000
 """So few rows to choose from are all scored exactly."""
+PEEK = 64
+"""Vectors by which a file is recognised."""
 CHUNK = 8192
 ROUNDS = 8
 """Passes of k-means."""
@@ -48,7 +50,7 @@ class IvfFile:
         self._budget = default_budget() if budget is None else budget
         self._base: Any = None
         self._mapped = False
-        self._digest = ""
+        self._digest, self._known = "", False
         self._plan: VectorPlan | None = None
         self._learned, self._recall = 0, 0.0
         self._tail: Any = None
@@ -57,26 +59,35 @@ class IvfFile:
     @property
     def intact(self) -> bool:
         """Whether the file is the expected one and shows everything."""
-        return self._mapped and self._tail.ntotal == 0 and len(self._gone) == 0
+        return self._mapped and self._known and self._tail.ntotal == 0 and len(self._gone) == 0
 
     def load(self, expected: str) -> None:
-        """Take the file if its SHA-256 is `expected`, else begin empty; what is in memory already stays."""
+        """Take the file if it is whole, else begin empty; what is in memory already stays.
+
+        A file other than `expected` is not `intact`. It may still be this library's, written by a process that was killed before
+        it could say so, or that is about to: `catch_up` finds out.
+        """
         if self._tail is not None:
             return
         self._tail = flat(self.width)
         note = self._file.note()
-        if note.get("form") == "ivf" and self._file.intact(expected):
-            self._base = self._file.read(mapped=True)
+        try:
+            settings = VectorPlan(**note["plan"])
+            self._learned, self._recall, digest = int(note["learned"]), float(note["recall"]), str(note["sha256"])
+        except (KeyError, TypeError, ValueError):
+            return
+        self._base = self._file.read(mapped=True) if self._file.open(digest) else None
         if self._base is not None:
-            self._plan, self._mapped, self._digest = VectorPlan(**note["plan"]), True, expected
-            self._learned, self._recall = note["learned"], note["recall"]
+            self._plan, self._mapped, self._digest, self._known = settings, True, digest, digest == expected
 
     def catch_up(self, rows: NDArray[np.int64], after: After) -> None:
         """Remove what is not among the ascending `rows` any more, add what is newer than all that is held."""
-        if self._base is None or len(rows) >= 2 * self._learned:
+        fits = self._learned // 4 <= len(rows) < 2 * self._learned
+        base = self._base_rows() if self._base is not None and fits else np.empty(0, np.int64)
+        if len(base) == 0 or not (self._known or self._is_ours(np.intersect1d(base, rows))):
             self._make(rows, after)
             return
-        base, tail = self._base_rows(), held_rows(self._tail)
+        tail = held_rows(self._tail)
         self._gone = np.setdiff1d(base, rows)
         dropped = np.setdiff1d(tail, rows)
         if len(dropped):
@@ -105,7 +116,7 @@ class IvfFile:
                 self._gone = np.empty(0, np.int64)
             note = {"form": "ivf", "plan": asdict(self._plan), "learned": self._learned, "recall": self._recall}
             self._digest = self._file.write(self._base, note)
-            self._base, self._mapped = self._file.read(mapped=True), True
+            self._base, self._mapped, self._known = self._file.read(mapped=True), True, True
         return self._digest
 
     def describe(self) -> VectorReport:
@@ -140,6 +151,15 @@ class IvfFile:
         return np.setdiff1d(rows, self._gone) if len(self._gone) else rows
 
     # Changing.
+
+    def _is_ours(self, rows: NDArray[np.int64]) -> bool:
+        """Whether the base finds the library's own vectors where it should: nearly all of some, drawn by chance."""
+        if self._plan is None or len(rows) == 0:
+            return False
+        some = np.random.default_rng(SEED).choice(rows, min(PEEK, len(rows)), replace=False)
+        there, vectors = self._exact(some)
+        found = [row in probe(self._base, vector, self._plan, None) for row, vector in zip(there, vectors, strict=True)]
+        return sum(found) >= 0.9 * len(some)
 
     def _base_rows(self) -> NDArray[np.int64]:
         faiss = faiss_module()

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.errors import LibraryError, UsageError
-from echoreel_index.ivf import FEW, QUERIES, SEED, Truth, noisy
-from echoreel_index.vector_plan import CANDIDATES, PROBES, VectorPlan, human, lists_for, tune
+from echoreel_index.ivf import FEW, QUERIES, ROUNDS, SEED, Truth, noisy
+from echoreel_index.vector_plan import CANDIDATES, POINTS, PROBES, VectorPlan, human, lists_for, tune
 from echoreel_index.vectors import After, Exact, Found, VectorReport, rescored
 
 TABLE, NOTE = "windows", "windows_note"
@@ -62,7 +62,7 @@ class LanceTable:
         try:
             self._table = self._db.open_table(TABLE) if TABLE in self._db.list_tables().tables else self._new()
             self._note = self._read_note()
-            if self._name() != expected.partition("@")[0]:
+            if not self._name() or self._name() != expected.partition("@")[0]:
                 self._must_be_ours()
         except (OSError, RuntimeError, ValueError) as error:
             self._replace_damaged(error)
@@ -179,7 +179,8 @@ class LanceTable:
         from lancedb.index import IvfRq
 
         start = replace(self._plan(), lists=lists_for(len(rows)), probes=PROBES, candidates=CANDIDATES)
-        self._table.create_index("vector", config=IvfRq(distance_type="dot", num_partitions=start.lists), replace=True)
+        config = IvfRq(distance_type="dot", num_partitions=start.lists, max_iterations=ROUNDS, sample_rate=POINTS)
+        self._table.create_index("vector", config=config, replace=True)
         random = np.random.default_rng(SEED)
         test = Truth(noisy(self._exact(np.sort(random.choice(rows, min(QUERIES, len(rows)), replace=False)))[1], random))
         for some, vectors in after(-1):
@@ -196,7 +197,10 @@ class LanceTable:
 
         vector = pyarrow.list_(pyarrow.float16(), self.width)
         fields = [pyarrow.field("row", pyarrow.int64(), nullable=False), pyarrow.field("vector", vector)]
-        return self._db.create_table(TABLE, schema=pyarrow.schema(fields, metadata={"echoreel": uuid.uuid4().hex}))
+        schema = pyarrow.schema(fields, metadata={"echoreel": uuid.uuid4().hex})
+        table = self._db.create_table(TABLE, schema=schema, exist_ok=True)
+        table.set_unenforced_primary_key("row")  # so that two who add the same rows at once meet, and one of them adds none
+        return table
 
     def _read_note(self) -> dict[str, Any]:
         if NOTE not in self._db.list_tables().tables:

@@ -89,7 +89,7 @@ class VectorFile:
         """Take the file if its SHA-256 is `expected`, else begin empty; what is in memory already stays."""
         if self._index is not None:
             return
-        self._index = self._file.read(mapped=True) if self._file.intact(expected) else None
+        self._index = self._file.read(mapped=True) if self._file.open(expected) else None
         if self._index is not None and (not hasattr(self._index, "id_map") or self._index.d != self.width):
             self._index = None
         self.intact = self._mapped = self._index is not None
