@@ -94,17 +94,21 @@ class PyavPass:
         first = stream.start_time
         zero = None if first is None else first * unit
         leap = LEAP if leaps(container) else float("inf")
+        counted, count = counts(container) and not self._keyframes, 0
         scalers: dict[object, Any] = {}
         last, seen, lasts = -1.0, 0.0, 0.0
         for frame, packet_time in self._frames(container, stream):
             if frame is None:
                 seen = max(seen, packet_time * unit)
                 continue
-            if frame.pts is None:
+            if counted:
+                time = round(count * step, 6)
+            elif frame.pts is None:
                 time = 0.0 if last < 0 else last + step
             else:
                 zero = frame.pts * unit if zero is None else zero
                 time = round(frame.pts * unit - zero, 6)
+            count += 1
             if last >= 0 and not self._keyframes and not last - max(RESTART, 10 * step) <= time <= last + leap:
                 zero = (zero or 0.0) + time - (last + step)
                 time = round(last + step, 6)
@@ -190,6 +194,11 @@ def announced_length(container: Any, stream: Any) -> tuple[float, bool]:
 def leaps(container: Any) -> bool:
     """Whether FFmpeg says of the container that its clock may be discontinuous."""
     return bool(int(container.format.flags) & 0x0200)  # AVFMT_TS_DISCONT
+
+
+def counts(container: Any) -> bool:
+    """Whether frames are to be counted: AVI keeps no times, and FFmpeg's guess is wrong where there are B-frames."""
+    return bool(container.format.name == "avi")
 
 
 def plausible(lasts: float, step: float) -> float:

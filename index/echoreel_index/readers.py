@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from echoreel_index.clips import Timeline
 from echoreel_index.errors import VideoError
-from echoreel_index.passes import LEAP, RESTART, ArrayPass, Frame, Pass, PyavPass, forgive, leaps, plausible
+from echoreel_index.passes import LEAP, RESTART, ArrayPass, Frame, Pass, PyavPass, counts, forgive, leaps, plausible
 
 Size = tuple[int, int] | int | None
 """(h w): exactly so, aspect not kept. int: the short side, aspect kept, never enlarged. None: as in the file."""
@@ -217,7 +217,7 @@ class PyavReader:
             self._unit = float(stream.time_base) if stream.time_base else 1e-3
             self._step = float(1 / stream.average_rate) if stream.average_rate else 0.04
             stamps, decoded, last, lasts = [], [], 0, 0.0
-            leap = LEAP if leaps(container) else float("inf")
+            leap, counted = LEAP if leaps(container) else float("inf"), counts(container)
             for packet in container.demux(stream):
                 if packet.size:
                     stamps.append((packet.pts if packet.pts is not None else packet.dts, packet.is_keyframe))
@@ -229,7 +229,7 @@ class PyavReader:
                 raise VideoError("there are no frames in it")
             first = stream.start_time if stream.start_time is not None else (known[0][0] if known else 0)
         self._zero = first * self._unit
-        self._countable = len(known) < len(stamps) or self._starts_anew(decoded, leap)
+        self._countable = counted or len(known) < len(stamps) or self._starts_anew(decoded, leap)
         if self._countable:
             times = np.arange(len(stamps), dtype=np.float64) * self._step
             keys = np.array([i for i, (_, key) in enumerate(stamps) if key], dtype=np.int64)
