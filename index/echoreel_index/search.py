@@ -1,19 +1,163 @@
-"""Pure ranking: candidates -> hits, best first, no two that overlap in one file.
+"""Pure ranking: a question and candidates -> hits, best first, usable and different.
 
+Each signal puts the candidates in an order of its own; the orders are fused by reciprocal rank (Cormack et al. 2009):
+
+    fused = sum over signals of weight / (k0 + place), divided by the same sum for first places everywhere
+
+Places need no common unit, so that a cosine and a BM25 score can be added without a scale that would have to be tuned.
 Ties are broken by file and start, so that an answer never depends on how the vectors happen to be stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
-from echoreel_index.nouns import Clip, Hit
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel_index.diversity import choose, overlap
+from echoreel_index.errors import UsageError
+from echoreel_index.fit import Background, fits
+from echoreel_index.gate import GateSettings, problems
+from echoreel_index.nouns import Clip, Hit, Signal
+from echoreel_index.signals import SIGNALS, Candidate, Question, matrix
+
+__all__ = ["Ranking", "Weights", "answer", "overlap", "places", "rank"]
 
 
-def overlap(one: Clip, other: Clip) -> bool:
-    """Whether two clips show some of the same moments of the same content; touching ends do not count."""
-    same = one.sha256 == other.sha256 if one.sha256 and other.sha256 else one.path == other.path
-    return same and one.start < other.end and other.start < one.end
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much the place by each signal counts; 0 switches a signal off."""
+
+    visual: float = 1.0
+    """The whole sentence: who, where and what."""
+    best: float = 0.5
+    """It says much the same as `visual`, so it gets half."""
+    templates: float = 1.0
+    """The action in several wordings, without clothes and place."""
+    verb: float = 1.0
+    """What the verb adds to the scene: as strong a voice as the scene has."""
+    words: float = 1.0
+    """Words are seldom there, but where they are they are seldom wrong."""
+    captions: float = 0.5
+    """The same words seen by the encoder; softer, and it sees little of verbs."""
+    motion: float = 0.25
+    """A nudge: it knows nothing of what was asked for."""
+
+    def __post_init__(self) -> None:
+        values = self.values()
+        if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
+            raise UsageError("weights of signals must be 0 or more, and not all 0", hint=f"signals are {', '.join(SIGNALS)}")
+
+    def values(self) -> NDArray[np.float64]:
+        """In the order of `SIGNALS`."""
+        return np.array([getattr(self, name) for name in SIGNALS], np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How candidates become hits. Every part can be switched off; the defaults were reasoned, not fitted to any collection."""
+
+    weights: Weights = field(default_factory=Weights)
+    k0: float = 60.0
+    """The constant of reciprocal rank fusion: the larger, the less the very first places stand out."""
+    diversity: float = 0.1
+    """Fused score that a hit loses at most for repeating a better one; 0 is plain order."""
+    duplicates: float = 0.985
+    """Cosine from which two windows count as the same picture; above 1 keeps them all."""
+    gate: Literal["off", "last", "drop"] = "last"
+    """Windows that are no usable reference: like any other, behind all usable ones, or left out."""
+    gates: GateSettings = field(default_factory=GateSettings)
+    floor: float = 0.5
+    """Fit below which a window does not answer a sentence; 0 lets everything through."""
+    likeness: float = 0.5
+    """Cosine of mean vectors below which a window does not answer a clip or a picture, for which there is no fit; -1 is off."""
+
+    def __post_init__(self) -> None:
+        if not (self.k0 >= 0 and 0 <= self.diversity <= 1 and self.duplicates > 0 and 0 <= self.floor <= 1 and -1 <= self.likeness <= 1):
+            raise UsageError("k0 must be 0 or more, diversity and floor 0 to 1, likeness -1 to 1, and duplicates above 0")
+
+    @classmethod
+    def plain(cls) -> Ranking:
+        """The mean vector's cosine and nothing else, as the research code does it; overlapping windows are still one."""
+        only = Weights(**{part.name: float(part.name == "visual") for part in fields(Weights)})
+        return cls(only, diversity=0.0, duplicates=2.0, gate="off", floor=0.0, likeness=-1.0)
+
+
+def answer(
+    question: Question,
+    candidates: Iterable[Candidate],
+    *,
+    k: int,
+    ranking: Ranking,
+    background: Background | None = None,
+    min_score: float | None = None,
+) -> list[Hit]:
+    """At most k hits, best first, none overlapping, none that does not fit; [] says that nothing fits.
+
+    With a `background` each window gets a fit and `ranking.floor` holds; without one (a query by clip or picture)
+    `ranking.likeness` holds for the cosine. `min_score` is a floor on the cosine that the caller asks for.
+    """
+    pool = sorted(candidates, key=lambda candidate: (candidate.clip.path, candidate.clip.start, candidate.clip.end))
+    if not pool:
+        return []
+    values = matrix(question, pool)
+    ranks = places(values)
+    fused = _fused(ranks, ranking)
+    sureness = fits(question, pool, background) if background is not None else None
+    scores = np.array([candidate.mean @ question.whole for candidate in pool], np.float64)
+    faults = [problems(candidate.clip, ranking.gates) for candidate in pool]
+    passed = sureness >= ranking.floor if sureness is not None else scores >= ranking.likeness
+    if min_score is not None:
+        passed &= scores >= min_score
+    if ranking.gate == "drop":
+        passed &= np.array([not fault for fault in faults])
+    behind = np.array([bool(fault) and ranking.gate == "last" for fault in faults])
+    # Everything that is behind loses more than there is to win, so that one order serves.
+    merit = np.where(behind, fused - 2.0, fused)
+    order = [int(at) for at in np.argsort(-merit, kind="stable") if passed[at]]
+    best = choose([pool[at] for at in order], merit[order], k=k, diversity=ranking.diversity, duplicates=ranking.duplicates)
+    return [
+        Hit(
+            pool[at].clip,
+            float(scores[at]),
+            number,
+            float(fused[at]),
+            None if sureness is None else float(sureness[at]),
+            _signals(values[at], ranks[at], ranking),
+            faults[at] if ranking.gate != "off" else (),
+        )
+        for number, at in enumerate((order[place] for place in best), start=1)
+    ]
+
+
+def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n signals) places from 1, by falling value; equal values share the best of their places, NaN has none (NaN)."""
+    found = np.full(values.shape, np.nan)
+    for column in range(values.shape[1]):
+        there = np.flatnonzero(~np.isnan(values[:, column]))
+        rising = np.sort(values[there, column])
+        found[there, column] = len(there) - np.searchsorted(rising, values[there, column], side="right") + 1
+    return found
+
+
+def _fused(ranks: NDArray[np.float64], ranking: Ranking) -> NDArray[np.float64]:
+    """(n) reciprocal rank fusion, 0 to 1; a signal that says nothing about a candidate gives it nothing."""
+    weights = ranking.weights.values()
+    heard = weights * ~np.isnan(ranks).all(axis=0)
+    most = heard.sum() / (ranking.k0 + 1)
+    if most == 0:
+        return np.zeros(len(ranks))
+    return np.asarray(np.nansum(weights / (ranking.k0 + ranks), axis=1) / most, np.float64)
+
+
+def _signals(values: NDArray[np.float64], ranks: NDArray[np.float64], ranking: Ranking) -> tuple[Signal, ...]:
+    """The signals that were heard, in their order."""
+    rows = zip(SIGNALS, values, ranks, ranking.weights.values(), strict=True)
+    heard = [row for row in rows if row[3] > 0 and not np.isnan(row[1])]
+    return tuple(Signal(name, float(value), int(place), float(weight)) for name, value, place, weight in heard)
 
 
 def rank(candidates: Iterable[tuple[Clip, float]], *, k: int, min_score: float | None = None) -> list[Hit]:

@@ -1,0 +1,70 @@
+"""The k best that differ: what overlaps, what is nearly the same, and what only repeats.
+
+References that show one performance k times teach a video model that performance; different ones teach it the action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel_index.nouns import Clip
+from echoreel_index.signals import Candidate
+
+ALIKE = 0.95
+"""Cosine of two windows up to which one does not repeat the other: other people doing the same elsewhere stay below."""
+
+
+def same_content(one: Clip, other: Clip) -> bool:
+    """Whether two clips are of one content, whatever the files are called."""
+    return one.sha256 == other.sha256 if one.sha256 and other.sha256 else one.path == other.path
+
+
+def overlap(one: Clip, other: Clip) -> bool:
+    """Whether two clips show some of the same moments of the same content; touching ends do not count."""
+    return same_content(one, other) and one.start < other.end and other.start < one.end
+
+
+def near_duplicate(one: Candidate, other: Candidate, threshold: float) -> bool:
+    """Whether two windows show nearly the same.
+
+    Within one file the mean vectors decide: a still scene, or the next round of the same exercise. Between files the
+    moments must agree one by one as well, as they do where a clip was encoded twice: two actions that one person does before one wall
+    have like means, but not like moments.
+    """
+    if float(one.mean @ other.mean) < threshold:
+        return False
+    if same_content(one.clip, other.clip) or len(one.samples) == 0 or len(one.samples) != len(other.samples):
+        return True
+    aligned = np.sum(np.asarray(one.samples, np.float32) * np.asarray(other.samples, np.float32), axis=-1)
+    return bool(aligned.min() >= threshold)
+
+
+def repetition(one: Candidate, other: Candidate) -> float:
+    """How much one window repeats another: 0 up to a cosine of `ALIKE`, then rising to 1."""
+    return max(0.0, (float(one.mean @ other.mean) - ALIKE) / (1 - ALIKE))
+
+
+def choose(candidates: Sequence[Candidate], merit: NDArray[np.float64], *, k: int, diversity: float, duplicates: float) -> list[int]:
+    """Places of at most k candidates, best first. `candidates` come in order of their `merit` (n), which falls.
+
+    Maximal marginal relevance: next is the one with the highest merit minus `diversity` times its greatest repetition of one
+    that was chosen. Windows that overlap a chosen one, or are its near-duplicate (cosine from `duplicates` on), are out.
+    """
+    chosen: list[int] = []
+    left = list(range(len(candidates)))
+    cost = np.zeros(len(candidates))
+    while left and len(chosen) < k:
+        best = max(left, key=lambda place: (merit[place] - cost[place], -place))
+        chosen.append(best)
+        taken = candidates[best]
+        left = [place for place in left if place != best and not _out(candidates[place], taken, duplicates)]
+        for place in left:
+            cost[place] = max(cost[place], diversity * repetition(candidates[place], taken))
+    return chosen
+
+
+def _out(one: Candidate, chosen: Candidate, duplicates: float) -> bool:
+    return overlap(one.clip, chosen.clip) or near_duplicate(one, chosen, duplicates)

@@ -1,0 +1,76 @@
+"""How sure the encoder is that a sentence describes a window: the answer to "nothing fits".
+
+A cosine alone says little: 0.25 is much for one sentence and little for another, and each encoder has its own range. So the sentence
+competes with a hundred others about what videos usually show (`background`), as in the encoder's own training:
+
+    fit = exp(s x) / (exp(s x) + sum over background sentences b of exp(s y_b))
+
+x and y_b are mean cosines over the moments of the window, s is the encoder's own logit scale. The scale was learnt so that these
+probabilities match how often a caption belongs to a picture; that is the calibration, nothing is fitted to any collection. The
+mean over the moments, not the best one and not the unit mean, because a window whose moments disagree is evidence for nothing:
+the best moment of the best of a thousand windows is always near something.
+
+At the default floor of 0.5 a window answers when the sentence is more likely than all the others together. What is asked for is
+the action where the sentence has one, so that a clip of other clothes elsewhere still fits. The best of many windows
+is a little surer than it should be; against that the background holds the common actions, which are what a wrong best window mostly shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel_index.phrases import action_of, stems_of
+from echoreel_index.signals import Candidate, Question, Vector
+
+SAME = 0.9
+"""Cosine of two sentences from which they say the same."""
+
+_ANYONE = stems_of(
+    "person people someone somebody man men woman women boy girl boys girls child children kid kids adult athlete player dancer human "
+    "mother father he she they two three four something thing perform play move"
+)
+"""Stems of words that do not tell one action from another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What a query competes with: (n d) unit vectors of other sentences, and the encoder's logit scale."""
+
+    vectors: Vector
+    scale: float
+
+
+def background(text: str, vector: Vector, sentences: Sequence[str], vectors: Vector, *, scale: float) -> Background:
+    """The sentences that say something else than `text` (d): no content word of the action in common, cosine up to `SAME`.
+
+    `vectors` (n d) belong to `sentences`. ValueError when they do not, or when the scale is not positive.
+    """
+    if len(sentences) != len(vectors):
+        raise ValueError(f"{len(sentences)} sentences have {len(vectors)} vectors")
+    if not scale > 0:
+        raise ValueError(f"a logit scale is positive, got {scale}")
+    mine = _deed(text)
+    other = np.array([not (_deed(sentence) & mine) for sentence in sentences], bool)
+    return Background(vectors[other & (vectors @ vector <= SAME)], scale)
+
+
+def fits(question: Question, candidates: Sequence[Candidate], others: Background) -> NDArray[np.float64]:
+    """(n) fit of each candidate, 0 to 1; 1 where no sentence is left to compete."""
+    asked = question.whole if question.action is None else question.action
+    moments = np.stack([_moments(candidate) for candidate in candidates]).astype(np.float64)
+    lead = others.scale * (moments @ others.vectors.T - (moments @ asked)[:, None])
+    return np.asarray(1 / (1 + np.exp(np.minimum(lead, 500)).sum(axis=1)), np.float64)
+
+
+def _moments(candidate: Candidate) -> Vector:
+    """(d) mean of the moments' vectors, not made a unit vector again: its product with a sentence is the mean cosine."""
+    return np.asarray(candidate.samples, np.float32).mean(axis=0) if len(candidate.samples) else candidate.mean
+
+
+def _deed(text: str) -> frozenset[str]:
+    """Stems of what is done, or of everything said where nothing is done."""
+    return stems_of(action_of(text) or text) - _ANYONE
