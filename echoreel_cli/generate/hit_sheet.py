@@ -21,6 +21,8 @@ FRAMES = 6
 """Of each window."""
 HEIGHT = 128
 """Pixels of a frame."""
+LONGEST_NAME = 48
+"""Letters of a file's name."""
 MOST_ROWS = 200
 """A sheet of more could not be opened any more."""
 
@@ -47,12 +49,17 @@ def hit_row(hit: Hit, decoder: Decoder, *, query: str | None = None) -> HitRow:
 def hit_label(hit: Hit, *, query: str | None = None) -> str:
     """`1  flip.mp4  12.50-14.50 s  score 0.312  fit 0.93`, and what is wrong with it."""
     clip = hit.clip
-    said = [f"{hit.rank}", Path(clip.path).name, f"{clip.start:.2f}-{clip.end:.2f} s", f"score {hit.score:.3f}"]
+    said = [f"{hit.rank}", _shortened(Path(clip.path).name), f"{clip.start:.2f}-{clip.end:.2f} s", f"score {hit.score:.3f}"]
     if query is not None:
         said.insert(0, f"\u201c{' '.join(query.split())}\u201d")
     if hit.fit is not None:
         said.append(f"fit {hit.fit:.2f}")
     return ", ".join(said) + (f" ({'; '.join(hit.problems)})" if hit.problems else "")
+
+
+def _shortened(name: str) -> str:
+    """The name without its middle where it would push times and score off the sheet."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME // 2]}\u2026{name[-LONGEST_NAME // 2 + 1 :]}"
 
 
 def hit_sheet(rows: Sequence[HitRow], title: str) -> bytes:

@@ -127,6 +127,8 @@ def test_a_row_of_the_sheet_shows_the_window_at_its_moments(film: Path, decoder:
     assert row.moments == (0.25, 0.75, 1.25, 1.75, 2.25, 2.75)
     assert row.frames.mean(axis=(1, 2, 3)) == pytest.approx([16 + 9 * n for n in (2, 6, 10, 14, 18, 22)], abs=2)
     assert row.label == "1, a ramp.mp4, 0.00-3.00 s, score 0.312, fit 0.75"
+    long = hit_label(hit(film.with_name("a" * 100 + "b.mp4")))
+    assert long == f"1, {'a' * 24}\u2026{'a' * 18}b.mp4, 1.00-1.50 s, score 0.312, fit 0.75"
     bad = replace(hit(film), fit=None, problems=("too dark",))
     assert hit_label(bad, query="a  grey\nramp") == "\u201ca grey ramp\u201d, 1, a ramp.mp4, 1.00-1.50 s, score 0.312 (too dark)"
 
