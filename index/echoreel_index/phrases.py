@@ -36,6 +36,8 @@ _FRAMING = re.compile(
     r"^(?:(?:a|an|the|some)\s+)?(?:short\s+)?(?:video|clip|footage|film|shot|photo|picture)s?\s+(?:of|with|showing|that shows|in which)\s+",
     re.IGNORECASE,
 )
+_PRONOUN = {"he": "a man", "she": "a woman", "it": "it", "i": SOMEONE, "you": SOMEONE, "we": "people", "they": "people"}
+"""Subjects that say nothing outside of a sentence with a finite verb."""
 _VOICE = frozenset("a e i o u".split())
 
 
@@ -91,7 +93,7 @@ def parse(text: str) -> Phrase | None:
         return _noun(words)
     at, verb = found
     subject, clothes, place = _who(words[:at])
-    action, late_clothes, late_place = _what(words[at + 1 :])
+    action, late_clothes, late_place = _what(_participles(words[at + 1 :]))
     return Phrase(subject or SOMEONE, _joined(verb, action), _joined(clothes, late_clothes), _joined(place, late_place))
 
 
@@ -102,7 +104,7 @@ def words_of(text: str) -> list[str]:
     """
     plain = unicodedata.normalize("NFKC", text).casefold()
     found: dict[str, None] = {}
-    for run in re.findall(r"\w+", plain.replace("\u2019", "'").replace("_", " ")):
+    for run in re.findall(r"\w+", re.sub("['\u2019]s\\b|_", " ", plain)):
         for part in _pieces(run):
             if part not in en.STOP_WORDS:
                 found[part] = None
@@ -210,7 +212,7 @@ def _deed(words: Sequence[str]) -> tuple[str | None, int]:
         if one in en.DONE and (skip or one not in en.VERBS):
             usual = "" if name != one or one == "splits" else "an" if one[0] in _VOICE else "a"
             return f"doing {_joined(article or usual, shown)}", skip + count
-        if skip and count == 1 and one in en.VERBS and one not in en.CLOTHES and lower[0] in en.SINGULAR:
+        if skip and count == 1 and one in en.VERBS and one not in en.CLOTHES | en.NO_VERB_IN_ING and lower[0] in en.SINGULAR:
             return f"doing {article} {shown}", skip + count
     return None, 0
 
@@ -236,15 +238,26 @@ def _who(words: Sequence[str]) -> tuple[str, str, str]:
         trimmed.pop()
     chunks = _chunks(trimmed)
     subject = [word for kind, chunk in chunks if kind == "head" for word in chunk]
-    while len(subject) > 1 and subject[-1].lower() in en.AUXILIARIES | en.RELATIVES | {"to", "while"}:
+    while len(subject) > 1 and subject[-1].lower() in en.AUXILIARIES | en.RELATIVES | en.POSTURES:
         subject.pop()
-    return " ".join(subject), _of(chunks, "clothes"), _of(chunks, "place")
+    who = " ".join(subject)
+    return _PRONOUN.get(who.lower(), who), _of(chunks, "clothes"), _of(chunks, "place")
 
 
 def _what(words: Sequence[str]) -> tuple[str, str, str]:
     """Words after the verb -> what belongs to the action, clothes, place."""
     chunks = _chunks(words)
     return _of(chunks, "head"), _of(chunks, "clothes"), _of(chunks, "place")
+
+
+def _participles(words: Sequence[str]) -> list[str]:
+    """`and sings` becomes `and singing`, so that it reads on after a participle."""
+    found = list(words)
+    for at in range(1, len(found)):
+        word = found[at].lower()
+        if found[at - 1].lower() == "and" and word.endswith("s") and en.base_of(word) and word not in en.CLOTHES:
+            found[at] = en.gerund(en.third_person_base(word)) if found[at + 1 : at + 2] == [] or found[at + 1].islower() else found[at]
+    return found
 
 
 def _of(chunks: Sequence[tuple[str, list[str]]], kind: str) -> str:
@@ -261,7 +274,7 @@ def _chunks(words: Sequence[str]) -> list[tuple[str, list[str]]]:
         joined = lower == "and" and at + 1 < len(words) and _is_ing_verb(words, at + 1) and _kind(chunks[-1]) != "head"
         if starts or resumes or joined or lower == "while":
             chunks.append([])
-        if lower not in ("while",) and not (lower == "and" and joined):
+        if lower != "while":
             chunks[-1].append(word)
     return [(_kind(chunk), chunk) for chunk in chunks if chunk]
 

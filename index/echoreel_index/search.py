@@ -11,7 +11,7 @@ Ties are broken by file and start, so that an answer never depends on how the ve
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from echoreel_index.gate import GateSettings, problems
 from echoreel_index.nouns import Clip, Hit, Signal
 from echoreel_index.signals import SIGNALS, Candidate, Question, matrix
 
-__all__ = ["Ranking", "Weights", "answer", "overlap", "places", "rank"]
+__all__ = ["Ranking", "Weights", "answer", "overlap", "places", "rank", "ranked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class Ranking:
     """How candidates become hits. Every part can be switched off; the defaults were reasoned, not fitted to any collection."""
 
     weights: Weights = field(default_factory=Weights)
+    names: bool = True
+    """Whether names of files and folders count as words."""
     k0: float = 60.0
     """The constant of reciprocal rank fusion: the larger, the less the very first places stand out."""
     diversity: float = 0.1
@@ -73,7 +75,7 @@ class Ranking:
     floor: float = 0.5
     """Fit below which a window does not answer a sentence; 0 lets everything through."""
     likeness: float = 0.5
-    """Cosine of mean vectors below which a window does not answer a clip or a picture, for which there is no fit; -1 is off."""
+    """Cosine of mean vectors below which a window does not answer a query without words, for which there is no fit; -1 is off."""
 
     def __post_init__(self) -> None:
         if not (self.k0 >= 0 and 0 <= self.diversity <= 1 and self.duplicates > 0 and 0 <= self.floor <= 1 and -1 <= self.likeness <= 1):
@@ -82,8 +84,13 @@ class Ranking:
     @classmethod
     def plain(cls) -> Ranking:
         """The mean vector's cosine and nothing else, as the research code does it; overlapping windows are still one."""
-        only = Weights(**{part.name: float(part.name == "visual") for part in fields(Weights)})
-        return cls(only, diversity=0.0, duplicates=2.0, gate="off", floor=0.0, likeness=-1.0)
+        only = Weights(visual=1, best=0, templates=0, verb=0, words=0, captions=0, motion=0)
+        return cls(only, names=False, diversity=0.0, duplicates=2.0, gate="off", floor=0.0, likeness=-1.0)
+
+
+def ranked(question: Question, candidates: Iterable[Candidate], *, ranking: Ranking, background: Background | None = None) -> list[Hit]:
+    """All candidates in the ranking's order, each with its signals, its fit and its problems: nothing is left out."""
+    return [hit for hit, _ in _judged(question, candidates, ranking, background)]
 
 
 def answer(
@@ -97,40 +104,52 @@ def answer(
 ) -> list[Hit]:
     """At most k hits, best first, none overlapping, none that does not fit; [] says that nothing fits.
 
-    With a `background` each window gets a fit and `ranking.floor` holds; without one (a query by clip or picture)
-    `ranking.likeness` holds for the cosine. `min_score` is a floor on the cosine that the caller asks for.
+    With a `background` each window has a fit, and `ranking.floor` holds for it; where nothing of the question was said in
+    words, `ranking.likeness` holds for the cosine. `min_score` is a floor on the cosine that the caller asks for.
     """
+    floor = ranking.likeness if question.templates is None else -1.0
+    floor = floor if min_score is None else max(floor, min_score)
+
+    def passes(hit: Hit) -> bool:
+        fits_in = hit.fit is None or hit.fit >= ranking.floor
+        return fits_in and hit.score >= floor and not (ranking.gate == "drop" and hit.problems)
+
+    left = [(hit, candidate) for hit, candidate in _judged(question, candidates, ranking, background) if passes(hit)]
+    merit = np.array([_merit(hit, ranking) for hit, _ in left])
+    chosen = choose([candidate for _, candidate in left], merit, k=k, diversity=ranking.diversity, duplicates=ranking.duplicates)
+    return [replace(left[place][0], rank=number) for number, place in enumerate(chosen, start=1)]
+
+
+def _judged(
+    question: Question, candidates: Iterable[Candidate], ranking: Ranking, background: Background | None
+) -> list[tuple[Hit, Candidate]]:
+    """Every candidate with all that is to be said about it, in the ranking's order."""
     pool = sorted(candidates, key=lambda candidate: (candidate.clip.path, candidate.clip.start, candidate.clip.end))
     if not pool:
         return []
     values = matrix(question, pool)
     ranks = places(values)
     fused = _fused(ranks, ranking)
-    sureness = fits(question, pool, background) if background is not None else None
-    scores = np.array([candidate.mean @ question.whole for candidate in pool], np.float64)
-    faults = [problems(candidate.clip, ranking.gates) for candidate in pool]
-    passed = sureness >= ranking.floor if sureness is not None else scores >= ranking.likeness
-    if min_score is not None:
-        passed &= scores >= min_score
-    if ranking.gate == "drop":
-        passed &= np.array([not fault for fault in faults])
-    behind = np.array([bool(fault) and ranking.gate == "last" for fault in faults])
-    # Everything that is behind loses more than there is to win, so that one order serves.
-    merit = np.where(behind, fused - 2.0, fused)
-    order = [int(at) for at in np.argsort(-merit, kind="stable") if passed[at]]
-    best = choose([pool[at] for at in order], merit[order], k=k, diversity=ranking.diversity, duplicates=ranking.duplicates)
-    return [
+    sure = fits(question, pool, background) if background is not None else None
+    hits = [
         Hit(
-            pool[at].clip,
-            float(scores[at]),
-            number,
-            float(fused[at]),
-            None if sureness is None else float(sureness[at]),
-            _signals(values[at], ranks[at], ranking),
-            faults[at] if ranking.gate != "off" else (),
+            clip=candidate.clip,
+            score=float(candidate.mean @ question.whole),
+            rank=0,
+            fused=float(fused[at]),
+            fit=None if sure is None else float(sure[at]),
+            signals=_signals(values[at], ranks[at], ranking),
+            problems=() if ranking.gate == "off" else problems(candidate.clip, ranking.gates),
         )
-        for number, at in enumerate((order[place] for place in best), start=1)
+        for at, candidate in enumerate(pool)
     ]
+    order = sorted(range(len(pool)), key=lambda at: -_merit(hits[at], ranking))
+    return [(replace(hits[at], rank=number), pool[at]) for number, at in enumerate(order, start=1)]
+
+
+def _merit(hit: Hit, ranking: Ranking) -> float:
+    """What hits are ordered by: the fused score; what is to stand behind loses more than there is to win."""
+    return hit.fused - 2.0 if hit.problems and ranking.gate == "last" else hit.fused
 
 
 def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
