@@ -8,7 +8,7 @@ from __future__ import annotations
 STOP_WORDS = frozenset(
     "a an the this that these those some any each every it its he she his her their them they we you your my our i me who whom which "
     "of in on at by to for from with and or but as is are was were be been being am do does did doing done has have had having while "
-    "during then there here into onto upon very just not no so such than too can will would could should may might must"
+    "during then there here into onto upon very just not no so such than too can will would could should may might must".split()
 )
 """Words that say nothing about what is to be seen."""
 
@@ -27,7 +27,7 @@ RELATIVES = frozenset("who which that".split())
 
 PLACE_PREPOSITIONS = frozenset(
     "in on at by near beside inside outside beneath underneath under behind between above below beyond against along across among "
-    "amid within during alongside opposite atop"
+    "amid within during alongside opposite atop".split()
 )
 """They begin where it happens, or what is worn, unless their noun belongs to the action (`on their hands`)."""
 WORN = frozenset("wearing dressed clad".split())
@@ -39,32 +39,32 @@ CLOTHES = frozenset(
     "shirt shirts t-shirt tshirt blouse sweater jumper jacket coat hoodie vest top suit dress skirt trousers pants jeans shorts "
     "leggings tights hat cap helmet beanie mask glasses sunglasses goggles gloves boots shoes sneakers trainers socks sandals heels "
     "scarf tie uniform costume kimono robe gown apron swimsuit bikini leotard tracksuit pyjamas pajamas armour armor clothes clothing "
-    "outfit sportswear overalls tutu"
+    "outfit sportswear overalls tutu".split()
 )
 COLOURS = frozenset(
     "red green blue yellow white black purple orange pink brown grey gray beige golden silver dark light bright navy violet turquoise "
-    "striped colourful colorful"
+    "striped colourful colorful".split()
 )
 
 OF_THE_ACTION = frozenset(
     "hand hands arm arms leg legs foot feet toes tiptoe tiptoes knee knees head back belly stomach side sides heels elbows shoulders "
     "all-fours fours air circle circles place spot line motion pair pairs turns rhythm unison reverse slow-motion skateboard "
     "snowboard surfboard board bike bicycle unicycle motorcycle motorbike scooter horse skates skis sled trampoline rope tightrope "
-    "swing bar bars rings drum drums guitar piano violin keyboard phone door wall"
+    "swing bar bars rings drum drums guitar piano violin keyboard phone door wall".split()
 )
 """Nouns that belong to the action even after a place preposition: standing on their hands, knocking at a door."""
 
 NO_VERB_IN_ING = frozenset(
     "thing something nothing everything anything king ring string spring wing swing ceiling building morning evening clothing "
     "painting wedding pudding during wearing sibling earring sterling lightning railing awning sling herring duckling dumpling viking "
-    "bling interesting amazing exciting boring stunning missing following outstanding existing"
+    "bling interesting amazing exciting boring stunning missing following outstanding existing".split()
 )
 COMPOUNDS = frozenset(
     "swimming-pool running-shoes running-track living-room dining-room dining-table parking-lot boxing-ring boxing-gloves "
     "climbing-wall climbing-frame sleeping-bag washing-machine sewing-machine rowing-machine rocking-chair walking-stick fishing-rod "
     "fishing-boat frying-pan cutting-board skating-rink diving-board shopping-cart shopping-mall shopping-bag shopping-centre "
     "shopping-center hiking-boots skipping-rope jumping-jack jumping-jacks punching-bag rolling-pin wheeling-cart sailing-boat "
-    "riding-school training-ground training-hall changing-room waiting-room meeting-room bowling-alley sparring-partner"
+    "riding-school training-ground training-hall changing-room waiting-room meeting-room bowling-alley sparring-partner".split()
 )
 """Things whose first word only looks like a verb, joined by a hyphen."""
 
@@ -84,7 +84,7 @@ VERBS = frozenset(
     "smile smoke sneeze snorkel snowboard somersault spar spin spit splash sprint squat squeeze stack stand step stir stomp stretch "
     "strike stroll strum struggle sunbathe surf sway sweep swim swing tackle talk tap teach tear throw tickle tie tighten tiptoe toss "
     "touch train trim trip trot tumble turn twerk twirl twist type unload vacuum vault wait wake walk waltz wash watch water wave "
-    "weave weld whip whisk whisper whistle wink wipe work wrap wrestle write yawn yell"
+    "weave weld whip whisk whisper whistle wink wipe work wrap wrestle write yawn yell".split()
 )
 """Bare forms of verbs of action; needed where form alone does not tell (`people dance`, `to juggle`, `a jump`)."""
 PAST = {
@@ -100,23 +100,23 @@ DONE = frozenset(
     "front-flip side-kick front-kick high-kick roundhouse-kick karate-kick butt-kick donkey-kick knee-strike leg-swing leg-raise "
     "lateral-raise arm-circle toe-touch side-bend sumo-squat glute-bridge mountain-climber forward-roll biceps-curl overhead-press "
     "deadlift bench-press ollie kickflip wheelie moonwalk high-five handshake slam-dunk layup free-throw trick stunt dance jump kick "
-    "punch bow salute"
+    "punch bow salute".split()
 )
 """Actions that are nouns: one does them (`a cartwheel`, `three push-ups`)."""
 PRACTISED = frozenset(
-    "yoga karate judo taekwondo gymnastics aerobics parkour ballet breakdance pilates tai-chi kung-fu capoeira acrobatics homework"
+    "yoga karate judo taekwondo gymnastics aerobics parkour ballet breakdance pilates tai-chi kung-fu capoeira acrobatics homework".split()
 )
 """One does these without an article."""
 PLAYED = frozenset(
     "tennis football soccer basketball volleyball baseball cricket golf hockey badminton rugby squash polo table-tennis ping-pong "
-    "chess cards guitar piano violin drums flute trumpet cello saxophone harmonica"
+    "chess cards guitar piano violin drums flute trumpet cello saxophone harmonica".split()
 )
 INSTRUMENTS = frozenset("guitar piano violin drums flute trumpet cello saxophone harmonica".split())
 
 FOREIGN = frozenset(
     "der die das ein eine einen einem einer und mit auf im am ist nicht le la les un une des du et avec sur dans el los las una y con "
     "en del il lo gli uno della nel sulla e che een het van op met de som och ett på med og jeg ich er sie fait faire que por para do "
-    "na w z"
+    "na w z".split()
 ) - {"a", "an", "in", "on", "do", "is", "am", "no", "e", "y", "w", "z"}
 """Function words of other languages that are none in English."""
 

@@ -95,7 +95,7 @@ def query_vector(query: Query, vectors: Sequence[Vector]) -> Vector:
 
 def total(terms: Sequence[tuple[float, Vector]]) -> Vector:
     """(d) unit vector of a weighted sum. Raises UsageError when hardly anything is left of it."""
-    summed = np.sum([np.float32(weight) * vector for weight, vector in terms], axis=0, dtype=np.float32)
+    summed: Vector = np.asarray(np.sum([weight * vector for weight, vector in terms], axis=0), np.float32)
     if float(np.linalg.norm(summed)) < SMALLEST:
         raise UsageError("the terms of the query cancel each other out", hint="what is added and what is subtracted must differ")
     return unit(summed)
