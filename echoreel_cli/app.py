@@ -26,7 +26,7 @@ from echoreel_cli.config import load
 from echoreel_cli.console import write_error
 from echoreel_index.errors import EchoreelError
 
-COMMANDS = ("index", "search", "gen", "models", "train", "eval", "demo", "doctor", "show", "config")
+COMMANDS = ("fetch", "index", "search", "library", "gen", "models", "train", "eval", "demo", "doctor", "show", "config")
 MOVABLE = frozenset({"--json", "--quiet", "-q"})
 HELP_OPTIONS = ["-h", "--help"]
 DEBUG_HINT = "run again with --debug for the traceback"

@@ -18,15 +18,15 @@ then only looking into the file helps. Nor is it noticed when a file changes on 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from echoreel_index.decoder import Decoder
-from echoreel_index.downloader import PROTOCOLS, Access, Heard, open_downloader, part_of, said
+from echoreel_index.downloader import PROTOCOLS, Access, Heard, lacks_format, open_downloader, part_of, said
 from echoreel_index.entries import Entries, Missing
 from echoreel_index.errors import EchoreelError, UsageError, VideoError
 from echoreel_index.excerpt import Showing, excerpt
@@ -110,27 +110,30 @@ def fetch(
     *,
     progress: Callable[[Transfer], None] = lambda transfer: None,
     write: Write | None = None,
-) -> Iterator[Fetched]:
-    """Fetch each address in turn. `write` is needed for sections.
+    decoder: Decoder | None = None,
+) -> Generator[Fetched, None, None]:
+    """Fetch each address in turn. `write` is needed for sections; `decoder` looks into files and stays open.
 
     Raises UsageError for settings that make no sense, and when another process fetches into the folder.
     """
     _check(settings, write)
     if settings.dry_run:
-        yield from _run(urls, settings, progress, write)
+        yield from _run(urls, settings, progress, write, decoder)
         return
     settings.folder.mkdir(parents=True, exist_ok=True)
     with _alone(settings.folder):
         (settings.folder / PARTS).mkdir(exist_ok=True)
         try:
-            yield from _run(urls, settings, progress, write)
+            yield from _run(urls, settings, progress, write, decoder)
         finally:
             with suppress(OSError):  # it stays while a broken transfer waits in it
                 (settings.folder / PARTS).rmdir()
 
 
-def _run(urls: Iterable[str], settings: FetchSettings, progress: Callable[[Transfer], None], write: Write | None) -> Iterator[Fetched]:
-    with _Visit(settings, progress, write) as visit:
+def _run(
+    urls: Iterable[str], settings: FetchSettings, progress: Callable[[Transfer], None], write: Write | None, decoder: Decoder | None
+) -> Iterator[Fetched]:
+    with nullcontext(decoder) if decoder is not None else Decoder() as worker, _Visit(settings, progress, write, worker) as visit:
         seen: set[str] = set()
         for url in urls:
             if url not in seen:
@@ -141,15 +144,14 @@ def _run(urls: Iterable[str], settings: FetchSettings, progress: Callable[[Trans
 class _Visit:
     """One run: the open downloader, the decoder that looks into files, and the archive."""
 
-    def __init__(self, settings: FetchSettings, progress: Callable[[Transfer], None], write: Write | None) -> None:
-        self._settings, self._progress, self._write = settings, progress, write
+    def __init__(self, settings: FetchSettings, progress: Callable[[Transfer], None], write: Write | None, decoder: Decoder) -> None:
+        self._settings, self._progress, self._write, self._decoder = settings, progress, write, decoder
         self._heard = Heard()
         self._parts = settings.folder.absolute() / PARTS
         self._archive = _read_archive(settings.folder / ARCHIVE)
         self._known = set(self._archive) if settings.archive else set[str]()
         self._matches = _filter(settings.filters)
         self._now: tuple[str, str] = ("", "")  # address and title of the transfer that runs
-        self._decoder = Decoder()
         self._downloader = open_downloader(settings.access, self._parts, self._heard, height=settings.height, progress=self._hook)
         self._entries = Entries(self._downloader, self._is_known)
 
@@ -157,7 +159,6 @@ class _Visit:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._decoder.close()
         self._downloader.close()
 
     def address(self, url: str) -> Iterator[Fetched]:
@@ -273,9 +274,8 @@ class _Visit:
 
     def _target(self, info: Mapping[str, Any], origin: Origin, section: Section | None, suffix: str) -> Path:
         """The final name: free, or that of the same video fetched before."""
-        name = self._downloader.evaluate_outtmpl(
-            self._settings.name, dict(info), sanitize=lambda key, value: safe_part(str(value).lstrip("."))
-        )
+        values = {key: safe_part(value) if isinstance(value, str) else value for key, value in info.items()}
+        name = self._downloader.evaluate_outtmpl(self._settings.name, values)
         relative = safe_path(f"{name} {section}s" if section else name)
         return free_path(self._settings.folder.absolute(), relative, suffix, lambda path: is_from(path, origin, section))
 
@@ -301,7 +301,12 @@ class _Visit:
         why = self._heard.refused or (error.message if isinstance(error, EchoreelError) else said(error))
         self._heard.refused = None
         named = title if isinstance(title, str) else None
-        return Fetched("failed", without_password(url), without_password(asked), title=named, reason=why)
+        height = self._settings.height
+        status: Status = "failed"
+        if lacks_format(error):
+            why = f"no version of it can be fetched over http{f' and has at most {height} lines' if height else ''}"
+            status = "skipped" if height else "failed"
+        return Fetched(status, without_password(url), without_password(asked), title=named, reason=why)
 
     def _note(self, line: str) -> None:
         self._known.add(line)  # two lists may name the same video

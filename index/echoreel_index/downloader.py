@@ -10,10 +10,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http.cookiejar import Cookie, MozillaCookieJar
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def open_downloader(
 ) -> Any:
     """A YoutubeDL that downloads into `parts`; close it. Raises UsageError when cookies cannot be read."""
     from yt_dlp import YoutubeDL
-    from yt_dlp.cookies import CookieLoadError
+    from yt_dlp.utils import YoutubeDLError
 
     class Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
@@ -83,12 +83,14 @@ def open_downloader(
         def prepare_filename(self, info: Any, dir_type: str = "", *, outtmpl: Any = None, warn: bool = False) -> str:
             return str(part_of(parts, info))
 
-    options = _options(access, heard, height)
+    cookies = _cookies(access.cookies)
     try:
-        opened = Downloader(options)
-        _ = opened.cookiejar  # read now, so that a bad file is said before anything is fetched
-    except (CookieLoadError, ValueError, OSError) as error:
-        raise UsageError(f"cannot read the cookies: {said(error)}", hint="--cookies takes a cookies.txt in Netscape's format") from error
+        opened = Downloader(_options(access, heard, height))
+        jar = opened.cookiejar  # a browser's cookies are read here
+        for cookie in cookies:
+            jar.set_cookie(cookie)
+    except (YoutubeDLError, ValueError, OSError) as error:
+        raise UsageError(f"cannot use the cookies of {access.browser}: {said(error)}", hint="--cookies takes a cookies.txt") from error
     opened.add_progress_hook(progress)
     return opened
 
@@ -99,12 +101,17 @@ def part_of(parts: Path, info: Mapping[str, Any]) -> Path:
     return parts / f"{hashlib.sha256(what.encode('utf-8', 'replace')).hexdigest()[:24]}.mp4"
 
 
+def lacks_format(error: BaseException) -> bool:
+    """Whether a video was found, but no version of it that `formats` asks for."""
+    return "Requested format is not available" in str(error)
+
+
 def said(error: BaseException) -> str:
     """An error of yt-dlp in one line, without its advice to write to its authors."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
     text = re.sub(r"^ERROR:\s*", "", text)
     text = re.sub(r"^\[[\w:.+ -]+\]\s+(?:\S+: )?(?=\S)", "", text)
-    text = re.split(r"\s*\(caused by |; please report this issue| Use --list-formats|;? ?see {1,2}https://github", text)[0]
+    text = re.split(r"\s*\(caused by |; please report this issue|;? ?see {1,2}https://github", text)[0]
     known = isinstance(error, (OSError, ValueError)) or type(error).__module__.startswith("yt_dlp")
     return " ".join((text if known else f"{type(error).__name__}: {text}").split())[:300]
 
@@ -126,16 +133,23 @@ def _options(access: Access, heard: Heard, height: int | None) -> dict[str, Any]
         "ignoreerrors": False, "continuedl": True, "nopart": False, "overwrites": False, "restrictfilenames": False,
         "retries": access.retries, "fragment_retries": access.retries, "extractor_retries": min(access.retries, 3),
         "socket_timeout": access.timeout, "ratelimit": access.rate,
-        "cookiefile": _cookies(access.cookies), "cookiesfrombrowser": (browser, profile or None, None, None) if browser else None,
+        "cookiesfrombrowser": (browser, profile or None, None, None) if browser else None,
         "cachedir": str(access.cache) if access.cache else False, "remote_components": [],
     }  # fmt: skip
 
 
-def _cookies(file: Path | None) -> io.StringIO | None:
-    """A copy in memory: yt-dlp writes back into what it was given."""
+def _cookies(file: Path | None) -> list[Cookie]:
+    """The cookies of a file, which yt-dlp would write back when it closes. Raises UsageError."""
     if file is None:
-        return None
+        return []
+    jar = MozillaCookieJar(file.expanduser())
     try:
-        return io.StringIO(file.expanduser().read_text(encoding="utf-8"))
+        jar.load(ignore_discard=True, ignore_expires=True)
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the cookies in {file}: {error}") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it has another format"
+        raise UsageError(f"cannot read the cookies in {file}: {why}", hint="it takes a cookies.txt in Netscape's format") from error
+    found = list(jar)
+    for cookie in found:
+        if cookie.expires == 0:  # how browsers write that it ends with the session
+            cookie.expires, cookie.discard = None, True
+    return found

@@ -52,9 +52,7 @@ class Origin:
 
 def origin_of(info: Mapping[str, Any], asked: str) -> Origin:
     """The origin of what yt-dlp calls an info dictionary."""
-    from yt_dlp.utils import unsmuggle_url
-
-    url = without_password(unsmuggle_url(str(info.get("webpage_url") or info.get("original_url") or asked), None)[0])
+    url = without_password(str(info.get("webpage_url") or info.get("original_url") or asked))
     size = info.get("filesize") or info.get("filesize_approx")
     seconds = info.get("duration")
     return Origin(
@@ -81,7 +79,8 @@ def is_creative_commons(licence: str | None) -> bool:
 
 
 def without_password(url: str) -> str:
-    """The address without `user:password@`."""
+    """The address without `user:password@`, and without what yt-dlp's extractors hide in it for each other."""
+    url = url.partition("#__youtubedl_smuggle=")[0]
     try:
         parts = urlsplit(url)
     except ValueError:
