@@ -8,9 +8,10 @@
 file is damaged, everything is made again, chunk by chunk: memory holds the codes (see `vector_plan`) and one chunk.
 
 The codes only choose candidates: these are scored again from the exact vectors, so the cosines are exact and only the choice is
-approximate. How good it is is measured whenever the lists are made, on `QUERIES` held vectors, each moved by Gaussian noise whose
-length is drawn between 0.25 and 1 times the vector's (cosine to where it was: 0.97 to 0.71), against a comparison with all vectors.
-Words lie further from pictures than that in the usual encoders: for them the figure is a guide.
+approximate. How good it is is measured whenever the lists are made, against a comparison with all vectors, on `QUERIES` held
+vectors moved by Gaussian noise: half of them by a length between 0.25 and 1 times their own (cosine to where they were: 0.97 to
+0.71), as pictures of the same thing are apart; half of them by 3 (cosine 0.32), as far as words are from pictures in the usual
+encoders. The lower of both figures is the one that must reach the target and that is told.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from echoreel_index.faiss_file import FaissFile, faiss_module, selector
 from echoreel_index.vector_plan import POINTS, VectorPlan, default_budget, plan, tune
 from echoreel_index.vectors import After, Exact, Found, VectorReport, flat, flat_nearest, held_rows, rescored
 
-QUERIES, TEN = 200, 10
+QUERIES, TEN, FAR = 200, 10, 3.0
 TAIL = 50_000
 """Vectors compared in full before they are put into the lists."""
 FEW = 20_000
@@ -187,7 +188,7 @@ class IvfFile:
         random = np.random.default_rng(SEED)
         start = plan(len(rows), self.width, self._budget)
         base = learned_lists(start, self._sample(rows, POINTS * start.lists, random))
-        test = Truth(noisy(self._sample(rows, QUERIES, random), random))
+        test = Truth(noisy(random.permutation(self._sample(rows, QUERIES, random)), random))
         for some, vectors in after(-1):
             base.add_with_ids(np.ascontiguousarray(vectors, np.float32), np.array(some, np.int64))
             test.see(np.array(some, np.int64), vectors)
@@ -201,7 +202,7 @@ class IvfFile:
 
 
 class Truth:
-    """The true ten nearest of some queries (q d), found while vectors go by."""
+    """The true ten nearest of some queries (q d), the first half of them near and the others far, found while vectors go by."""
 
     def __init__(self, queries: NDArray[np.float32]) -> None:
         self.queries = queries
@@ -216,9 +217,13 @@ class Truth:
         self.scores, self.rows = np.take_along_axis(scores, order, 1), np.take_along_axis(known, order, 1)
 
     def recall(self, candidates: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> float:
-        """Share of the true ten that are among the `candidates` of a query (d); the exact scores then put all of these first."""
+        """Share of the true ten that are among the `candidates` of a query (d), for the half for which it is lower.
+
+        The exact scores then put all of these first.
+        """
         hits = [np.isin(truth[truth >= 0], candidates(query)) for truth, query in zip(self.rows, self.queries, strict=True)]
-        return float(np.concatenate(hits).mean())
+        middle = len(hits) // 2
+        return min(float(np.concatenate(half).mean()) for half in (hits[:middle], hits[middle:]) if half)
 
 
 def probe(base: Any, query: NDArray[np.float32], settings: VectorPlan, chosen: Any) -> NDArray[np.int64]:
@@ -244,6 +249,7 @@ def learned_lists(settings: VectorPlan, sample: NDArray[np.float32]) -> Any:
     metric, kinds = faiss.METRIC_INNER_PRODUCT, {"sq8": faiss.ScalarQuantizer.QT_8bit, "sq4": faiss.ScalarQuantizer.QT_4bit}
     if settings.kind == "rabitq":
         lists = faiss.IndexIVFRaBitQ(centres, width, settings.lists, metric)
+        lists.qb = 8  # bits of the query's numbers; 4, the default, finds two in a hundred fewer
     else:
         lists = faiss.IndexIVFScalarQuantizer(centres, width, settings.lists, kinds[settings.kind], metric, True)
     lists.train(turned)
@@ -253,8 +259,9 @@ def learned_lists(settings: VectorPlan, sample: NDArray[np.float32]) -> Any:
 
 
 def noisy(vectors: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
-    """Unit vectors (n d), each moved by Gaussian noise of a length between 0.25 and 1."""
+    """Unit vectors (n d), moved by Gaussian noise: the first half by a length between 0.25 and 1, the others by `FAR`."""
     noise = random.standard_normal(vectors.shape, np.float32)
     length = random.uniform(0.25, 1.0, (len(vectors), 1)).astype(np.float32)
+    length[len(vectors) // 2 :] = FAR
     moved = vectors + noise * length / np.linalg.norm(noise, axis=1, keepdims=True)
     return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)

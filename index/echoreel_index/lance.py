@@ -182,7 +182,8 @@ class LanceTable:
         config = IvfRq(distance_type="dot", num_partitions=start.lists, max_iterations=ROUNDS, sample_rate=POINTS)
         self._table.create_index("vector", config=config, replace=True)
         random = np.random.default_rng(SEED)
-        test = Truth(noisy(self._exact(np.sort(random.choice(rows, min(QUERIES, len(rows)), replace=False)))[1], random))
+        asked = random.choice(rows, min(QUERIES, len(rows)), replace=False)
+        test = Truth(noisy(random.permutation(self._exact(asked)[1]), random))
         for some, vectors in after(-1):
             test.see(np.array(some, np.int64), vectors)
         self._note = {"learned": len(rows), "lists": start.lists, "recall": 0.0}  # from here on `_candidates` uses the lists

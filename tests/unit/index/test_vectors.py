@@ -88,7 +88,9 @@ def follow(index: VectorIndex, truths: Truths, expected: str = "") -> VectorInde
 
 
 def query(seed: int = 5) -> NDArray[np.float32]:
-    moved: NDArray[np.float32] = noisy(Truths(40).held[7][None], np.random.default_rng(seed))[0]
+    """A vector near to some, another for each seed."""
+    pair = np.repeat(Truths(40).held[7][None], 2, axis=0)
+    moved: NDArray[np.float32] = noisy(pair, np.random.default_rng(seed))[0]
     return moved
 
 
@@ -482,4 +484,17 @@ class TestTruth:
     def test_noise_has_the_length_that_is_said(self) -> None:
         vectors = np.stack(list(Truths(300).held.values()))
         cosines = (vectors * noisy(vectors, np.random.default_rng(0))).sum(1)
-        assert 0.5 < cosines.min() < 0.7 and 0.9 < cosines.max() < 1
+        near, far = cosines[:150], cosines[150:]
+        assert 0.5 < near.min() < 0.7 and 0.9 < near.max() < 1
+        assert far.mean() == pytest.approx(0.316, abs=0.05)
+
+    def test_the_half_that_is_found_worse_counts(self) -> None:
+        truths = Truths(100)
+        test = Truth(np.stack([query(seed) for seed in range(8)]))
+        test.see(truths.rows(), np.stack(list(truths.held.values())))
+        worse = test.queries[6]
+
+        def most(one: NDArray[np.float32]) -> NDArray[np.int64]:
+            return np.array([row for row, _ in truths.nearest(one, 2 if np.array_equal(one, worse) else 10)], np.int64)
+
+        assert test.recall(most) == pytest.approx(0.8)
