@@ -55,6 +55,8 @@ TINY = {
 class Blind:
     """An encoder that costs nothing and sees nothing."""
 
+    logit_scale = 1.0
+
     def __init__(self, frame_size: int, width: int) -> None:
         self.frame_size, self.card = frame_size, EncoderCard("blind", width, "0" * 64)
 

@@ -57,7 +57,7 @@ class Words:
     date: float | None = None
     """When it was published, seconds since 1970."""
     more: tuple[str, ...] = ()
-    """Everything else that was said about the whole video, and the words of its name."""
+    """Everything else that was said about the whole video."""
     cues: tuple[Cue, ...] = ()
     """(start, end, text) in seconds: what was said about, or in, a part of it."""
 
@@ -98,8 +98,7 @@ class Words:
 def words(path: str, *, root: str | None = None, folders: Folders | None = None) -> Words:
     """What is said about the video at `path`; nothing if nobody says anything, or nothing that can be understood.
 
-    With `root`, a folder that was indexed, the names of the file and of its folders below are words too, and tables are
-    looked for up to there. Who asks for many videos passes one `Folders`, so that each folder is read once.
+    Tables are looked for up to `root`, a folder that was indexed. Who asks for many videos passes one `Folders`, so that each folder is read once.
     """
     folders = folders if folders is not None else Folders()
     video = Path(path)
@@ -117,8 +116,6 @@ def words(path: str, *, root: str | None = None, folders: Folders | None = None)
         if spoken := cues(read_text(sidecar, LONGEST_SUBTITLE_FILE) or ""):
             said = replace(said, cues=tuple(sorted({*said.cues, *spoken})))
             break  # the others say the same in other languages
-    if root is not None and (name := name_words(path, root)):
-        said = replace(said, more=(*said.more, name))
     return said
 
 

@@ -46,6 +46,11 @@ class Encoder(Protocol):
         """Short side, in pixels, of the frames that it wants; larger ones only cost time."""
         ...
 
+    @property
+    def logit_scale(self) -> float:
+        """What it learnt to multiply cosines by before comparing texts by softmax; about 100 for CLIP."""
+        ...
+
     def embed_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n h w c) -> (n d), unit rows."""
         ...
@@ -71,6 +76,7 @@ class OpenClipEncoder:
         self._prepare = Preprocessing.of(config)
         self._model = model.to(device=device).eval().requires_grad_(False)
         self._tokenizer, self._device, self._batch = tokenizer, device, batch
+        self._logit_scale = float(model.logit_scale.detach().exp())
         self._dtype = torch.bfloat16 if dtype == "bfloat16" else torch.float32
         prints = fingerprint(model.state_dict(), config)
         self._model.to(self._dtype)
@@ -83,6 +89,10 @@ class OpenClipEncoder:
     @property
     def frame_size(self) -> int:
         return max(self._prepare.height, self._prepare.width)
+
+    @property
+    def logit_scale(self) -> float:
+        return self._logit_scale
 
     def embed_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n h w c) uint8 -> (n d) float32, unit rows; `batch` frames at a time."""

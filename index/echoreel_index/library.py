@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoreel_index import bans
+from echoreel_index.background import SENTENCES
 from echoreel_index.captions import Words, name_words, words
 from echoreel_index.catalogue import Catalogue
 from echoreel_index.clips import WindowSettings
@@ -21,16 +22,17 @@ from echoreel_index.encode import Encoder
 from echoreel_index.engine import Begun, Engine, Failed, LocalEngine, Taken
 from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
 from echoreel_index.files import Changes, FoundFile, absolute, compare, merge_roots, walk, within
+from echoreel_index.filters import Filters
+from echoreel_index.finder import Finder
 from echoreel_index.nouns import EncoderCard, Hit
 from echoreel_index.progress import BadFile, IndexEvent, IndexReport, Tally
-from echoreel_index.search import rank
+from echoreel_index.query import Query, parse_query
+from echoreel_index.search import Ranking
 from echoreel_index.sidecars import Folders
 from echoreel_index.store import FileRow, Store
 
 __all__ = ["BadFile", "IndexEvent", "IndexReport", "Library"]
 
-FIRST_CANDIDATES = 64
-"""Windows that a search looks at first; four times as many each time that overlap leaves too few."""
 CAPTIONS = 256
 """Captions embedded at once."""
 
@@ -173,26 +175,34 @@ class Library:
             self._store.write_vectors()
             return tally.report(self._store.count())
 
-    def search(self, text: str, *, k: int, encoder: Encoder, min_score: float | None = None) -> list[Hit]:
-        """The k windows that show best what `text` says, best first, no two overlapping ones of one file.
+    def search(
+        self,
+        query: str | Query,
+        *,
+        k: int,
+        encoder: Encoder,
+        min_score: float | None = None,
+        filters: Filters = Filters(),
+        ranking: Ranking = Ranking(),
+    ) -> list[Hit]:
+        """The k windows that show best what is asked for and differ, best first; [] says that nothing fits.
 
-        Files that are not there any more are left out. Raises EncoderMismatch, UsageError for an empty text or k < 1.
+        Files that are not there any more are left out. Raises EncoderMismatch, UsageError for an empty query or k < 1,
+        VideoError when a clip that is searched for cannot be read.
         """
-        if not text.strip():
-            raise UsageError("there is nothing to search for: the text is empty")
         if k < 1:
             raise UsageError(f"k must be at least 1, got {k}")
+        return self._finder(encoder).search(_parsed(query), k=k, filters=filters, ranking=ranking, min_score=min_score)
+
+    def ranked(
+        self, query: str | Query, *, encoder: Encoder, filters: Filters = Filters(), ranking: Ranking = Ranking()
+    ) -> list[Hit]:
+        """Every window in the ranking's order, also those that overlap, repeat or do not fit. Raises as `search`."""
+        return self._finder(encoder).ranked(_parsed(query), filters=filters, ranking=ranking)
+
+    def _finder(self, encoder: Encoder) -> Finder:
         self.check(encoder)
-        vector = encoder.embed_texts([text])[0]
-        total, wanted = self._store.count(), max(FIRST_CANDIDATES, 8 * k)
-        while True:
-            near = self._store.nearest(vector, wanted)
-            clips = self._catalogue.clips([row for row, _ in near])
-            hits = rank([(clips[row], score) for row, score in near if row in clips], k=k, min_score=min_score)
-            below_floor = min_score is not None and near and near[-1][1] < min_score
-            if len(hits) == k or wanted >= total or below_floor:
-                return hits
-            wanted *= 4
+        return Finder(self._store, self._catalogue, encoder)
 
     def _scope(self, paths: Sequence[Path]) -> _Scope:
         known = self._store.roots()
@@ -260,10 +270,15 @@ class Library:
                 self._store.put_file(row.path, row.stamp, row.sha256, said, names)
 
     def _embed_captions(self) -> None:
-        """Captions are compared with what is searched for as sentences; without an encoder at hand the search does it itself."""
+        """Captions, and the sentences that every query competes with; without an encoder at hand the search does it itself."""
         if self._encoder is None:
             return
-        missing = self._catalogue.captions_without_vectors()
+        known = self._catalogue.caption_vectors(SENTENCES)
+        missing = [*self._catalogue.captions_without_vectors(), *(text for text in SENTENCES if text not in known)]
         for first in range(0, len(missing), CAPTIONS):
             some = missing[first : first + CAPTIONS]
             self._store.put_caption_vectors(some, self._encoder.embed_texts(some))
+
+
+def _parsed(query: str | Query) -> Query:
+    return parse_query(query) if isinstance(query, str) else query

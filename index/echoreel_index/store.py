@@ -31,11 +31,13 @@ from echoreel_index.database import DATABASE, connect, create, marks, migrate, p
 from echoreel_index.errors import LibraryError
 from echoreel_index.files import FileStamp
 from echoreel_index.nouns import EncoderCard
-from echoreel_index.vectors import VectorFile
+from echoreel_index.vector_forms import FILE as VECTORS
+from echoreel_index.vector_forms import open_vectors
+from echoreel_index.vectors import VectorIndex, VectorReport
 from echoreel_index.word_index import spaced
 
-VECTORS = "vectors.faiss"
 LOCK = "lock"
+__all__ = ["VECTORS", "Content", "FileRow", "Store", "WindowRow"]
 CHUNK = 4096
 """Vectors read from SQLite at once."""
 VERIFY = "see what else is: echoreel library verify; videos are not touched"
@@ -91,7 +93,7 @@ class Store:
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, card: EncoderCard) -> None:
         self.folder, self.card, self._db = folder, card, connection
-        self._vectors = VectorFile(folder / VECTORS, card.width)
+        self._opened_vectors: VectorIndex | None = None
 
     @classmethod
     def exists(cls, folder: Path) -> bool:
@@ -271,15 +273,16 @@ class Store:
         """All vectors by row: (rows, (n d)) in chunks."""
         yield from self._vectors_after(-1)
 
-    def vectors_of(self, rows: Sequence[int]) -> Vector:
-        """(n d) the windows' vectors, in the order of `rows`. Raises LibraryError when one is damaged."""
+    def vectors_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Vector]:
+        """Those of `rows` that (still) exist, and their vectors (n d). Raises LibraryError when one is damaged."""
         found: dict[int, Vector] = {}
-        for some in portions(rows):
+        for some in portions([int(row) for row in rows]):
             for row, blob, crc in self.ask(f"SELECT row, vector, crc FROM windows WHERE row IN ({marks(some)})", some):
                 if zlib.crc32(blob) != crc:
                     raise LibraryError(f"the library in {self.folder} is damaged: the vector of window {row}", hint=VERIFY)
                 found[row] = _vector(blob)
-        return np.stack([found[row] for row in rows]) if rows else np.zeros((0, self.card.width), np.float32)
+        there = np.array(list(found), dtype=np.int64)
+        return there, np.stack(list(found.values())) if found else np.zeros((0, self.card.width), np.float32)
 
     def looks_of(self, rows: Sequence[int]) -> list[Vector]:
         """For each window the vectors (n d) of its looks; none where the library is of the first form."""
@@ -298,6 +301,25 @@ class Store:
         nothing = np.zeros((0, self.card.width), np.float32)
         return [found.get(row, nothing) for row in rows]
 
+    def use_vectors(self, setting: str) -> None:
+        """Hold the vectors in another form from now on: see `vector_forms`. Raises UsageError for one that nobody knows."""
+        if setting == self.vector_setting:
+            return
+        open_vectors(setting, self.folder, self.card.width, self.vectors_of)
+        with transaction(self._db, self.folder) as db:
+            values = [("vectors", setting), ("faiss_sha256", ""), ("faiss_generation", "")]
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
+        self._opened_vectors = None
+
+    @property
+    def vector_setting(self) -> str:
+        """The form that was asked for; `auto` if none was."""
+        return self.meta("vectors") or "auto"
+
+    def vector_report(self) -> VectorReport:
+        """How the vectors are held."""
+        return self._fresh().describe()
+
     def write_vectors(self) -> None:
         """Bring the FAISS file up to date; the caller holds the right to write."""
         generation = self._generation()
@@ -307,20 +329,25 @@ class Store:
         try:
             values = [("faiss_sha256", vectors.write()), ("faiss_generation", str(generation))]
         except (OSError, RuntimeError) as error:
-            message = f"cannot write {vectors.path}: {error}"
+            message = f"cannot write the vectors in {self.folder}: {error}"
             raise LibraryError(message, hint="make room; nothing is lost: the file is made again from the database") from error
         with transaction(self._db, self.folder) as db:
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
 
-    def _fresh(self) -> VectorFile:
+    def _fresh(self) -> VectorIndex:
         """The vectors of what is committed now, ready to be searched."""
         generation = self._generation()
-        if self._vectors.generation != generation:
-            self._vectors.load(self.meta("faiss_sha256") or "")
-            rows = np.array([r[0] for r in self.ask("SELECT row FROM windows ORDER BY row")], dtype=np.int64)
-            self._vectors.catch_up(rows, self._vectors_after)
-            self._vectors.generation = generation
-        return self._vectors
+        if self._opened_vectors is None:
+            self._opened_vectors = open_vectors(self.vector_setting, self.folder, self.card.width, self.vectors_of)
+        vectors = self._opened_vectors
+        if vectors.generation != generation:
+            first = vectors.generation == -1
+            vectors.load(self.meta("faiss_sha256") or "")
+            if not first or not vectors.intact or self.meta("faiss_generation") != str(generation):
+                rows = np.array([r[0] for r in self.ask("SELECT row FROM windows ORDER BY row")], dtype=np.int64)
+                vectors.catch_up(rows, self._vectors_after)
+            vectors.generation = generation
+        return vectors
 
     def _vectors_after(self, row: int) -> Iterator[tuple[list[int], Vector]]:
         while rows := self.ask("SELECT row, vector FROM windows WHERE row > ? ORDER BY row LIMIT ?", (row, CHUNK)):

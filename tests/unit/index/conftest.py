@@ -24,6 +24,7 @@ class ColourEncoder:
     """Sees how red, green and blue a frame is, and reads the same of words. Counts the frames it was shown."""
 
     frame_size = 32
+    logit_scale = 100.0
 
     def __init__(self, name: str = "colours", fingerprint: str = "c" * 64) -> None:
         self.card = EncoderCard(name, 6, fingerprint)

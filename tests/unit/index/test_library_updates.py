@@ -17,7 +17,9 @@ from echoreel_index.decoder import Decoder
 from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
 from echoreel_index.library import IndexEvent, IndexReport, Library
 from echoreel_index.readers import Sample, ScanSettings
+from echoreel_index.search import Ranking
 
+PLAIN = Ranking.plain()
 Encoder = Any  # the ColourEncoder of conftest
 MakeVideo = Callable[..., Path]
 
@@ -41,7 +43,7 @@ def test_indexes_searches_and_tells_everything(library: Library, update: Update,
     (videos / "green.json").write_text(json.dumps({"caption": "a lawn", "source": "https://example.org/g", "license": "CC0"}))
     report = update(videos)
     assert (report.new, report.windows, report.bad) == (3, 6, ())
-    hits = library.search("green", k=2, encoder=encoder)
+    hits = library.search("green", k=2, encoder=encoder, ranking=PLAIN)
     best = hits[0].clip
     assert (Path(best.path), best.start, best.end - best.start) == (videos / "green.mp4", best.start, 2.0)
     assert (best.caption, best.source, best.licence) == ("a lawn", "https://example.org/g", "CC0")
@@ -74,7 +76,7 @@ def test_changed_removed_and_added_files(update: Update, videos: Path, encoder: 
     assert (report.new, report.changed, report.removed, report.unchanged) == (1, 1, 1, 1)
     assert names(library) == ["green.mp4", "red.mp4", "new.mp4"]
     assert report.windows == library.count() == 4 + 2 + 1
-    assert library.search("blue", k=1, encoder=encoder)[0].clip.path == str(videos / "red.mp4")
+    assert library.search("blue", k=1, encoder=encoder, ranking=PLAIN)[0].clip.path == str(videos / "red.mp4")
 
 
 def test_a_moved_file_keeps_its_vectors_and_a_copy_is_found_once(update: Update, videos: Path, encoder: Encoder, library: Library) -> None:
@@ -85,8 +87,9 @@ def test_a_moved_file_keeps_its_vectors_and_a_copy_is_found_once(update: Update,
     report = update(videos)
     assert (report.moved, report.copies, report.removed, report.new, encoder.frames) == (1, 1, 0, 0, seen)
     assert names(library) == ["blue.mp4", "copy.mp4", "crimson.mp4", "green.mp4"]
-    assert [Path(hit.clip.path).name for hit in library.search("green", k=9, encoder=encoder)].count("green.mp4") == 0
-    assert {Path(hit.clip.path).name for hit in library.search("green", k=9, encoder=encoder)} == {"blue.mp4", "copy.mp4", "crimson.mp4"}
+    assert [Path(hit.clip.path).name for hit in library.search("green", k=9, encoder=encoder, ranking=PLAIN)].count("green.mp4") == 0
+    found = {Path(hit.clip.path).name for hit in library.search("green", k=9, encoder=encoder, ranking=PLAIN)}
+    assert found == {"blue.mp4", "copy.mp4", "crimson.mp4"}
 
 
 def test_bad_files_are_remembered_and_tried_again_when_they_change(
@@ -137,7 +140,7 @@ def test_a_named_folder_that_is_gone_takes_its_files_along(update: Update, video
     shutil.rmtree(videos)
     remembered = update()
     assert (remembered.missing_roots, remembered.removed) == ((str(videos),), 0)
-    assert library.search("red", k=3, encoder=encoder) == []  # files that are not there are not found, whatever the rows say
+    assert library.search("red", k=3, encoder=encoder, ranking=PLAIN) == []  # files that are not there are not found, whatever the rows say
     assert update(videos).removed == 3 and library.count() == 0
 
 
@@ -161,7 +164,7 @@ def test_a_changed_sidecar_is_taken_without_reading_the_video(update: Update, vi
     seen = encoder.frames
     (videos / "red.txt").write_text("ein rotes Feld\n")
     update(videos)
-    assert library.search("red", k=1, encoder=encoder)[0].clip.caption == "ein rotes Feld" and encoder.frames == seen
+    assert library.search("red", k=1, encoder=encoder, ranking=PLAIN)[0].clip.caption == "ein rotes Feld" and encoder.frames == seen
 
 
 def test_another_encoder_is_refused_by_name(
@@ -169,12 +172,12 @@ def test_another_encoder_is_refused_by_name(
 ) -> None:
     update(videos)
     with pytest.raises(EncoderMismatch, match="made by encoder colours, not by other"):
-        library.search("red", k=1, encoder=other_encoder)
+        library.search("red", k=1, encoder=other_encoder, ranking=PLAIN)
     with pytest.raises(EncoderMismatch):
         Library.create_or_open(library.folder, other_encoder)
     impostor = type(encoder)("colours", "e" * 64)
     with pytest.raises(EncoderMismatch, match="with other weights"):
-        library.search("red", k=1, encoder=impostor)
+        library.search("red", k=1, encoder=impostor, ranking=PLAIN)
 
 
 def test_without_an_encoder_nothing_is_added(videos: Path, settings: WindowSettings, update: Update, library: Library) -> None:
@@ -202,7 +205,7 @@ def test_windows_of_a_broken_off_file_end_with_its_last_frame(
     whole.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
     report = update(tmp_path / "v")
     assert report.bad == ()
-    ends = [hit.clip.end for hit in library.search("red", k=9, encoder=encoder)]
+    ends = [hit.clip.end for hit in library.search("red", k=9, encoder=encoder, ranking=PLAIN)]
     assert 2.0 <= max(ends) < 6.5
 
 
@@ -212,15 +215,15 @@ def test_searching_never_gives_overlapping_windows_and_goes_on_until_k(
     make_video(tmp_path / "v" / "long.mp4", seconds=100, fps=4)
     make_video(tmp_path / "v" / "pale.mp4", colour=(120, 90, 90))
     update(tmp_path / "v", cut=WindowSettings(length=2.0, stride=0.25, frames=1))
-    hits = library.search("red", k=30, encoder=encoder)
+    hits = library.search("red", k=30, encoder=encoder, ranking=PLAIN)
     assert len(hits) == 30
     spans = sorted((hit.clip.path, hit.clip.start, hit.clip.end) for hit in hits)
     assert all(one[0] != two[0] or one[2] <= two[1] for one, two in zip(spans, spans[1:], strict=False))
     scores = [hit.score for hit in hits]
     assert scores == sorted(scores, reverse=True) and [hit.rank for hit in hits] == list(range(1, 31))
     floor = scores[10]
-    assert all(hit.score >= floor for hit in library.search("red", k=30, encoder=encoder, min_score=floor))
-    assert library.search("red", k=3, encoder=encoder, min_score=1.1) == []
+    assert all(hit.score >= floor for hit in library.search("red", k=30, encoder=encoder, ranking=PLAIN, min_score=floor))
+    assert library.search("red", k=3, encoder=encoder, ranking=PLAIN, min_score=1.1) == []
 
 
 def test_vectors_are_means_of_unit_vectors_of_looks(
@@ -242,7 +245,7 @@ def test_windows_end_at_cuts_and_know_how_they_look(
 ) -> None:
     make_film(tmp_path / "v" / "two.mp4", [((200, 30, 30), 2.5), ((30, 30, 200), 3.0)])
     update(tmp_path / "v")
-    hits = library.search("red", k=9, encoder=encoder)
+    hits = library.search("red", k=9, encoder=encoder, ranking=PLAIN)
     assert all(hit.clip.one_shot for hit in hits)
     assert not [hit for hit in hits if hit.clip.start < 2.4 and hit.clip.end > 2.6]
     assert hits[0].clip.start == 0 and hits[0].clip.end == pytest.approx(2.5, abs=0.01)
@@ -253,7 +256,8 @@ def test_windows_end_at_cuts_and_know_how_they_look(
 
 def test_many_workers_make_the_same_library_as_one(tmp_path: Path, make_video: MakeVideo, encoder: Encoder) -> None:
     for number in range(9):
-        make_video(tmp_path / "v" / f"{number}.mp4", colour=(20 * number, 90, 50), seconds=1 + number % 4, size=(48, 64 + 16 * (number % 2)))
+        size = (48, 64 + 16 * (number % 2))
+        make_video(tmp_path / "v" / f"{number}.mp4", colour=(20 * number, 90, 50), seconds=1 + number % 4, size=size)
     shutil.copy(tmp_path / "v" / "1.mp4", tmp_path / "v" / "1-again.mp4")
     (tmp_path / "v" / "bad.mp4").write_bytes(b"no video")
     shutil.copy(tmp_path / "v" / "bad.mp4", tmp_path / "v" / "bad-again.mp4")

@@ -18,9 +18,11 @@ from echoreel_index.clips import WindowSettings
 from echoreel_index.database import DATABASE
 from echoreel_index.errors import LibraryError
 from echoreel_index.library import Library
+from echoreel_index.search import Ranking
 from echoreel_index.store import VECTORS, Store
 
 HERE = Path(__file__).parent
+PLAIN = Ranking.plain()
 Encoder = Any
 
 
@@ -128,11 +130,11 @@ def test_a_lost_or_damaged_vector_file_is_made_again(
     damage: Callable[[Path], None], library: Library, videos: Path, encoder: Encoder
 ) -> None:
     library.update([videos], settings=WindowSettings())
-    expected = library.search("green", k=3, encoder=encoder)
+    expected = library.search("green", k=3, encoder=encoder, ranking=PLAIN)
     good = (library.folder / VECTORS).read_bytes()
     damage(library.folder / VECTORS)
     again = Library.create_or_open(library.folder, encoder)
-    assert again.search("green", k=3, encoder=encoder) == expected
+    assert again.search("green", k=3, encoder=encoder, ranking=PLAIN) == expected
     again.update([], settings=WindowSettings())
     again.close()
     assert (library.folder / VECTORS).read_bytes() == good
@@ -142,11 +144,11 @@ def test_a_vector_file_that_is_behind_is_caught_up(library: Library, videos: Pat
     library.update([videos], settings=WindowSettings())
     old = (library.folder / VECTORS).read_bytes()
     reader = Library.open(library.folder)
-    assert len(reader.search("red", k=9, encoder=encoder)) == 3
+    assert len(reader.search("red", k=9, encoder=encoder, ranking=PLAIN)) == 3
     (videos / "red.mp4").unlink()
     library.update([videos], settings=WindowSettings())
     assert (library.folder / VECTORS).read_bytes() != old
-    assert len(reader.search("red", k=9, encoder=encoder)) == 2  # a reader that was open all the time
+    assert len(reader.search("red", k=9, encoder=encoder, ranking=PLAIN)) == 2  # a reader that was open all the time
     reader.close()
 
 
@@ -155,7 +157,7 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_forgotten(library: Library
     with library._store.writing():
         with pytest.raises(LibraryError, match=f"by another process .id {os.getpid()}"):
             other.update([videos], settings=WindowSettings())
-        assert other.search("red", k=1, encoder=encoder) == []  # reading is always allowed
+        assert other.search("red", k=1, encoder=encoder, ranking=PLAIN) == []  # reading is always allowed
     assert other.update([videos], settings=WindowSettings()).new == 3
     other.close()
     (videos / "red.mp4").write_bytes(b"no video any more")
