@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from echoreel_index.clips import clip_id
 from echoreel_index.database import marks, portions
+from echoreel_index.errors import LibraryError
 from echoreel_index.files import within
 from echoreel_index.filters import Filters
 from echoreel_index.nouns import Clip
-from echoreel_index.store import Store
+from echoreel_index.store import VERIFY, Store
 from echoreel_index.word_index import match_any
 
 MOST_FILES = 2000
@@ -56,11 +58,18 @@ class Catalogue:
         found: dict[int, list[Clip]] = {}
         for some in portions(rows):
             for r in self._store.ask(f"{_CLIPS} WHERE w.row IN ({marks(some)}) ORDER BY w.row, path", some):
-                found.setdefault(r[0], []).append(_clip(r))
+                found.setdefault(r[0], []).append(self._clip(r))
         names = {clip.path for clips in found.values() for clip in clips}
         there = {name for name in names if (allowed is None or name in allowed.paths) and os.path.exists(name)}
         present = {row: next((clip for clip in clips if clip.path in there), None) for row, clips in found.items()}
         return {row: clip for row, clip in present.items() if clip is not None}
+
+    def _clip(self, r: Sequence[Any]) -> Clip:
+        """Raises LibraryError when the times are not those that the window's name was made from: a damaged page must not pass."""
+        if not isinstance(r[3], float) or not isinstance(r[4], float) or clip_id(str(r[8]), r[3], r[4]) != r[1]:
+            message = f"the library in {self._store.folder} is damaged: the times of window {r[0]}"
+            raise LibraryError(message, hint=VERIFY)
+        return _clip(r)
 
     def with_words(self, words: Sequence[str], *, names: bool = True) -> dict[int, float]:
         """Row -> how well what is said of the window fits the words (BM25, higher is better); without `names`, names do not count.

@@ -138,6 +138,13 @@ def migrate(db: sqlite3.Connection, folder: Path) -> bool:
     if _format(db) == FORMAT:
         return False
     db.execute("PRAGMA foreign_keys = OFF")  # tables are replaced under the same names
+    try:
+        return _migrate_first_form(db, folder)
+    finally:
+        db.execute("PRAGMA foreign_keys = ON")
+
+
+def _migrate_first_form(db: sqlite3.Connection, folder: Path) -> bool:
     with transaction(db, folder):
         if _format(db) == FORMAT:  # another process was quicker
             return False
@@ -160,7 +167,6 @@ def migrate(db: sqlite3.Connection, folder: Path) -> bool:
         # Rows keep their numbers, but their vectors are rounded now: the FAISS file is made again.
         db.execute("UPDATE meta SET value = '' WHERE key = 'faiss_sha256'")
         db.execute("UPDATE meta SET value = ? WHERE key = 'format'", (FORMAT,))
-    db.execute("PRAGMA foreign_keys = ON")
     return True
 
 
