@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -267,11 +268,14 @@ def merge(
     console = Console(json=as_json, quiet=quiet)
     folder = _folder(library)
     sources = [merging.source(other.expanduser()) for other in others]
-    if not Store.exists(folder) and not dry_run:
-        Store.create(folder, sources[0].card).close()
-    with _opened(library) as store:
-        taken: list[Merged] = merging.merge(store, sources, dry_run=dry_run)
-        library_lines.say_merged(console, store.folder, taken, dry_run)
+    with ExitStack() as stack:
+        place = folder
+        if not Store.exists(folder):
+            if dry_run:  # nothing may be left behind
+                place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            Store.create(place, sources[0].card).close()
+        taken: list[Merged] = merging.merge(stack.enter_context(closing(Store.open(place))), sources, dry_run=dry_run)
+    library_lines.say_merged(console, folder, taken, dry_run)
 
 
 def _folder(library: Path | None) -> Path:

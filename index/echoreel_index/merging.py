@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import tempfile
 import zlib
@@ -23,6 +24,9 @@ from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
 from echoreel_index.files import merge_roots, within
 from echoreel_index.nouns import EncoderCard
 from echoreel_index.store import Store
+
+COPIES = "merging."
+"""Folders in the library that hold a source of the first form while it is read begin so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ def merge(store: Store, sources: Sequence[Source], *, dry_run: bool = False) -> 
     Raises EncoderMismatch and UsageError for libraries that do not fit, LibraryError for damaged ones: then nothing has changed.
     """
     with store.writing():
+        for left in store.folder.glob(f"{COPIES}*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         settings = store.meta("settings")
         for one in sources:
             settings = _fitting(store, one, settings)
@@ -119,7 +125,7 @@ def _present_form(store: Store, one: Source) -> Iterator[str]:
     if one.form == FORMAT:
         yield readable(one.folder)
         return
-    with tempfile.TemporaryDirectory(dir=store.folder, prefix="merging.") as folder:
+    with tempfile.TemporaryDirectory(dir=store.folder, prefix=COPIES) as folder:
         try:
             with (
                 closing(sqlite3.connect(readable(one.folder), uri=True, timeout=30)) as old,

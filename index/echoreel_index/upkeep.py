@@ -113,7 +113,6 @@ def rebuild(store: Store) -> Rebuilding:
             # A content that was cut with unknown settings is cut again.
             db.executemany("UPDATE contents SET settings = '' WHERE sha256 = ?", [(sha256,) for sha256 in marked])
             db.executemany("DELETE FROM caption_vectors WHERE caption = ?", [(caption,) for caption in captions])
-            db.execute("DELETE FROM caption_vectors WHERE caption NOT IN (SELECT caption FROM files WHERE caption NOT NULL)")
             sweep(db)
             files = _index_words(db, roots)
             set_meta(db, "faiss_sha256", "")  # what is on disk is not believed any more

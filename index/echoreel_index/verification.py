@@ -263,10 +263,10 @@ def _vectors(store: Store) -> tuple[int, list[Finding]]:
         return 0, [Finding(VECTORS, "is behind the database; searches make up for it, the next echoreel index writes it", damage=False)]
     if digest != expected:
         return 0, [Finding(VECTORS, "is not the file that was written; searches do without it, which takes longer")]
-    file = FaissFile(path)
-    if file.note().get("form") != "exact":
+    held = FaissFile(path)
+    if held.note().get("form") != "exact":
         return store.count(), []
-    return _compared(store, file.read(mapped=True) if file.open(expected) else None)
+    return _compared(store, held.read(mapped=True) if held.open(expected) else None)
 
 
 def _compared(store: Store, index: Any) -> tuple[int, list[Finding]]:
