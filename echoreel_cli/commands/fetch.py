@@ -42,7 +42,9 @@ def fetch(
     section: Annotated[list[str] | None, typer.Option(metavar="START-END", help="Keep only this part, exact to the frame.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Videos looked at for each URL.")] = None,
     max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Leave larger files: 200M, 1.5G.")] = None,
-    max_height: Annotated[int, typer.Option(min=0, help="Lines of the picture: the best version that is not taller; 0 for any.")] = 720,
+    max_height: Annotated[
+        int | None, typer.Option(min=1, help="Leave taller pictures.  [default: about 720 lines, where there is a choice]")
+    ] = None,
     name: Annotated[str | None, typer.Option(metavar="TEMPLATE", help="Names, as yt-dlp has them.  [default: %(title)s [%(id)s]]")] = None,
     again: Annotated[bool, typer.Option("--again", help="Fetch also what was fetched before.")] = False,
     rate: Annotated[str | None, typer.Option(metavar="SIZE", help="Bytes a second at most: 2M.")] = None,
@@ -92,7 +94,7 @@ def fetch(
         filters=tuple(match_filter or ()),
         licence=licence,
         largest=parse_size(max_size, "--max-size"),
-        height=max_height or None,
+        tallest=max_height,
         sections=tuple(parse_section(text) for text in section or ()),
         limit=limit,
         archive=not again,

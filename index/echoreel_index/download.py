@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,10 +29,8 @@ from echoreel_index.decoder import Decoder
 from echoreel_index.downloader import PROTOCOLS, Access, Heard, lacks_format, open_downloader, part_of, said
 from echoreel_index.entries import Entries, Missing
 from echoreel_index.errors import EchoreelError, UsageError, VideoError
-from echoreel_index.excerpt import Showing, excerpt
-from echoreel_index.filenames import free_path, is_text, safe_part, safe_path, video_suffix
-from echoreel_index.files import content_hash
-from echoreel_index.origins import Origin, archive_key, is_creative_commons, is_from, origin_of, record, sidecar_of, without_password
+from echoreel_index.intake import BeyondEnd, Intake, Unwanted, Write
+from echoreel_index.origins import Origin, archive_key, is_creative_commons, origin_of, without_password
 from echoreel_index.sections import Section
 
 ARCHIVE = ".echoreel-archive.txt"
@@ -55,8 +53,8 @@ class FetchSettings:
     """`cc`: only what says that it is under a Creative Commons licence."""
     largest: int | None = None
     """Bytes."""
-    height: int | None = 720
-    """Pixels; of several versions the best that is not taller is taken, and what has none is left out."""
+    tallest: int | None = None
+    """Lines of the picture: the best version up to there, and none that is taller; None: about 720 where there is a choice."""
     sections: tuple[Section, ...] = ()
     """Keep only these parts, each as a file."""
     limit: int | None = None
@@ -94,14 +92,6 @@ class Transfer:
     done: int
     """Bytes."""
     total: int | None
-
-
-class _Skip(Exception):
-    """The video is not wanted; the message says why."""
-
-
-Write = Callable[[Iterable[Showing]], bytes]
-"""Frames -> the bytes of an MP4 file; raises what the frames raise."""
 
 
 def fetch(
@@ -145,15 +135,17 @@ class _Visit:
     """One run: the open downloader, the decoder that looks into files, and the archive."""
 
     def __init__(self, settings: FetchSettings, progress: Callable[[Transfer], None], write: Write | None, decoder: Decoder) -> None:
-        self._settings, self._progress, self._write, self._decoder = settings, progress, write, decoder
+        self._settings, self._progress = settings, progress
         self._heard = Heard()
         self._parts = settings.folder.absolute() / PARTS
         self._archive = _read_archive(settings.folder / ARCHIVE)
         self._known = set(self._archive) if settings.archive else set[str]()
         self._matches = _filter(settings.filters)
         self._now: tuple[str, str] = ("", "")  # address and title of the transfer that runs
-        self._downloader = open_downloader(settings.access, self._parts, self._heard, height=settings.height, progress=self._hook)
+        self._downloader = open_downloader(settings.access, self._parts, self._heard, tallest=settings.tallest, progress=self._hook)
         self._entries = Entries(self._downloader, self._is_known)
+        render: Callable[[dict[str, Any]], str] = partial(self._downloader.evaluate_outtmpl, settings.name)
+        self._intake = Intake(settings.folder.absolute(), render, decoder, tallest=settings.tallest, write=write)
 
     def __enter__(self) -> _Visit:
         return self
@@ -190,9 +182,9 @@ class _Visit:
                 return
             file = self._download(info, origin)
             for section in wanted:
-                yield self._keep(file, info, origin, section, start)
+                yield self._take(file, info, origin, section, start)
             self._forget(info)
-        except _Skip as skip:
+        except Unwanted as skip:
             self._forget(info)
             yield replace(start, status="skipped", reason=str(skip))
         except VideoError as error:
@@ -202,25 +194,26 @@ class _Visit:
             yield replace(self._failed(error, origin.url, asked, origin.title), licence=origin.licence)
 
     def _refuse(self, info: Mapping[str, Any], origin: Origin) -> None:
-        """Raises _Skip for what is known beforehand not to be wanted."""
+        """Raises Unwanted for what is known beforehand not to be wanted."""
         if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
-            raise _Skip("it is live; it can be fetched when it is over")
+            raise Unwanted("it is live; it can be fetched when it is over")
         if self._settings.licence == "cc" and not is_creative_commons(origin.licence):
-            raise _Skip(f"its licence is no Creative Commons one: {origin.licence}" if origin.licence else "its licence is unknown")
+            raise Unwanted(f"its licence is no Creative Commons one: {origin.licence}" if origin.licence else "its licence is unknown")
         if not self._matches(info):
-            raise _Skip(f"it does not meet the filter {' or '.join(self._settings.filters)}")
+            raise Unwanted(f"it does not meet the filter {' or '.join(self._settings.filters)}")
         if info.get("vcodec") == "none":
-            raise _Skip("it has sound but no picture")
+            raise Unwanted("it has sound but no picture")
         if str(info.get("protocol") or "https").partition("+")[0] not in PROTOCOLS:
-            raise _Skip(f"it is sent by {info.get('protocol')}, which echoreel does not speak")
+            raise Unwanted(f"it is sent by {info.get('protocol')}, which echoreel does not speak")
         self._refuse_size(origin.size if info.get("filesize") else None)
 
     def _refuse_size(self, size: int | None) -> None:
         if self._settings.largest is not None and size is not None and size > self._settings.largest:
-            raise _Skip(f"it has {size / 1e6:.1f} MB, more than {self._settings.largest / 1e6:g} MB")
+            raise Unwanted(f"it has {size / 1e6:.1f} MB, more than {self._settings.largest / 1e6:g} MB")
 
     def _download(self, info: dict[str, Any], origin: Origin) -> Path:
         """The whole file, under a name of ours."""
+        self._heard.refused = None  # by something that it could do without
         self._now = (origin.url, origin.title or origin.url)
         file = part_of(self._parts, info)
         # The suffix is chosen by the content afterwards; what the address claims is no concern of the file system.
@@ -229,55 +222,14 @@ class _Visit:
             raise EchoreelError("nothing came")
         return file
 
-    def _keep(self, file: Path, info: Mapping[str, Any], origin: Origin, section: Section | None, start: Fetched) -> Fetched:
-        """Look into the file, cut it, and put it and its origin into the folder."""
-        with file.open("rb") as opened:
-            head = opened.read(4096)
-        if is_text(head):
-            raise VideoError("it is a text or a page")
-        suffix = video_suffix(head, str(info.get("ext")))
-        seconds, size = self._look_into(file)
-        made = file
-        if section is not None:
-            if section.start >= seconds:
-                return replace(start, status="skipped", reason=f"it ends at {seconds:.1f} s, before section {section}")
-            made, suffix = self._cut(file, section), ".mp4"
-            seconds, size = self._look_into(made)
-        target = self._target(info, origin, section, suffix)
-        sha256 = content_hash(str(made))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        text = record(info, origin, sha256=sha256, seconds=seconds, size=size, section=section, now=datetime.now(UTC))
-        beside = self._parts / "origin"
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, sidecar_of(target))
-        os.replace(made, target)
+    def _take(self, file: Path, info: Mapping[str, Any], origin: Origin, section: Section | None, start: Fetched) -> Fetched:
+        """One part of the download, or all of it, into the folder."""
+        try:
+            taken = self._intake.take(file, info, origin, section)
+        except BeyondEnd as beyond:
+            return replace(start, status="skipped", reason=str(beyond))
         self._note(_line(origin, section))
-        return replace(start, status="fetched", seconds=round(seconds, 3), bytes=target.stat().st_size, path=target)
-
-    def _look_into(self, file: Path) -> tuple[float, tuple[int, int]]:
-        """(seconds, (h w)) of a video with at least two frames, of which the first can be decoded. Raises VideoError, _Skip."""
-        probe = self._decoder.probe(str(file))
-        timeline = self._decoder.timeline(str(file))
-        if len(timeline.times) < 2:
-            raise VideoError("it is a still picture")
-        for _ in self._decoder.read(str(file), [float(timeline.times[0])], size=64):
-            pass
-        if self._settings.height is not None and min(probe.height, probe.width) > self._settings.height:
-            raise _Skip(f"it is {probe.width}x{probe.height}, more than {self._settings.height} lines")
-        return float(timeline.end), (probe.height, probe.width)
-
-    def _cut(self, file: Path, section: Section) -> Path:
-        assert self._write is not None  # _check has seen to it
-        made = file.with_suffix(".section.mp4")
-        made.write_bytes(self._write(excerpt(file, section.start, section.end, decoder=self._decoder)))
-        return made
-
-    def _target(self, info: Mapping[str, Any], origin: Origin, section: Section | None, suffix: str) -> Path:
-        """The final name: free, or that of the same video fetched before."""
-        values = {key: safe_part(value) if isinstance(value, str) else value for key, value in info.items()}
-        name = self._downloader.evaluate_outtmpl(self._settings.name, values)
-        relative = safe_path(f"{name} {section}s" if section else name)
-        return free_path(self._settings.folder.absolute(), relative, suffix, lambda path: is_from(path, origin, section))
+        return replace(start, status="fetched", seconds=round(taken.seconds, 3), bytes=taken.path.stat().st_size, path=taken.path)
 
     def _asked_size(self, info: Mapping[str, Any]) -> int | None:
         """What the server says when it is asked for the size of the file alone."""
@@ -301,11 +253,10 @@ class _Visit:
         why = self._heard.refused or (error.message if isinstance(error, EchoreelError) else said(error))
         self._heard.refused = None
         named = title if isinstance(title, str) else None
-        height = self._settings.height
-        status: Status = "failed"
+        tallest = self._settings.tallest
         if lacks_format(error):
-            why = f"no version of it can be fetched over http{f' and has at most {height} lines' if height else ''}"
-            status = "skipped" if height else "failed"
+            why = f"no version of it can be fetched over http{f' and has at most {tallest} lines' if tallest else ''}"
+        status: Status = "skipped" if lacks_format(error) and tallest else "failed"
         return Fetched(status, without_password(url), without_password(asked), title=named, reason=why)
 
     def _note(self, line: str) -> None:

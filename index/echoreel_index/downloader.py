@@ -19,11 +19,14 @@ from typing import Any
 
 from echoreel_index.addresses import Reach, request_handler
 from echoreel_index.errors import UsageError
+from echoreel_index.sidecars import clean
 
 PROTOCOLS = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments", "http_dash_segments_generator", "ism", "f4m")
 """What yt-dlp fetches by itself, over its own connections."""
 TIMEOUT = 20.0
 """Seconds of silence after which a transfer counts as broken."""
+ENOUGH = 720
+"""Lines: encoders and video models see far fewer."""
 NEVER = "no-ffmpeg"
 """A place where no FFmpeg is: yt-dlp must not find the user's."""
 
@@ -70,7 +73,7 @@ class Heard:
 
 
 def open_downloader(
-    access: Access, parts: Path, heard: Heard, *, height: int | None, progress: Callable[[Mapping[str, Any]], None]
+    access: Access, parts: Path, heard: Heard, *, tallest: int | None, progress: Callable[[Mapping[str, Any]], None]
 ) -> Any:
     """A YoutubeDL that downloads into `parts`; close it. Raises UsageError when cookies cannot be read."""
     from yt_dlp import YoutubeDL
@@ -85,7 +88,7 @@ def open_downloader(
 
     cookies = _cookies(access.cookies)
     try:
-        opened = Downloader(_options(access, heard, height))
+        opened = Downloader(_options(access, heard, tallest))
         jar = opened.cookiejar  # a browser's cookies are read here
         for cookie in cookies:
             jar.set_cookie(cookie)
@@ -107,8 +110,9 @@ def lacks_format(error: BaseException) -> bool:
 
 
 def said(error: BaseException) -> str:
-    """An error of yt-dlp in one line, without its advice to write to its authors."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    """An error of yt-dlp in one line, without passwords and its advice to write to its authors."""
+    text = clean(re.sub(r"\x1b\[[0-9;]*m", "", str(error))).strip() or type(error).__name__
+    text = re.sub(r"(https?://)[^/\s@]*@", r"\1", text)
     text = re.sub(r"^ERROR:\s*", "", text)
     text = re.sub(r"^\[[\w:.+ -]+\]\s+(?:\S+: )?(?=\S)", "", text)
     text = re.split(r"\s*\(caused by |; please report this issue|;? ?see {1,2}https://github", text)[0]
@@ -116,18 +120,22 @@ def said(error: BaseException) -> str:
     return " ".join((text if known else f"{type(error).__name__}: {text}").split())[:300]
 
 
-def formats(height: int | None) -> str:
-    """The best picture that is not too tall, with sound or without, that yt-dlp can fetch by itself."""
+def formats(tallest: int | None) -> str:
+    """The best picture of at most `tallest` lines, with sound or without, that yt-dlp can fetch by itself.
+
+    Without a limit the best up to ENOUGH lines, or the smallest where all are taller.
+    """
     known = f"[protocol~='^({'|'.join(PROTOCOLS)})$']"
-    limit = f"[height<=?{height}]" if height else ""
-    return f"bv*{known}{limit}/b{known}{limit}"
+    limit = f"[height<=?{tallest or ENOUGH}]"
+    strict = f"bv*{known}{limit}/b{known}{limit}"
+    return strict if tallest else f"{strict}/wv*{known}/w{known}"
 
 
-def _options(access: Access, heard: Heard, height: int | None) -> dict[str, Any]:
+def _options(access: Access, heard: Heard, tallest: int | None) -> dict[str, Any]:
     browser, _, profile = (access.browser or "").partition(":")
     return {
         "logger": heard, "quiet": True, "no_warnings": True, "noprogress": True, "color": "never", "warn_when_outdated": False,
-        "format": formats(height), "format_sort": ["res", "vcodec:h264"], "allow_multiple_video_streams": False,
+        "format": formats(tallest), "format_sort": ["res", "vcodec:h264"], "allow_multiple_video_streams": False,
         "enable_file_urls": False, "default_search": "error", "external_downloader": {"default": "native"}, "hls_prefer_native": True,
         "ffmpeg_location": NEVER, "fixup": "never", "postprocessors": [], "updatetime": False, "skip_unavailable_fragments": False,
         "ignoreerrors": False, "continuedl": True, "nopart": False, "overwrites": False, "restrictfilenames": False,

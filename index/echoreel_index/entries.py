@@ -13,6 +13,7 @@ from typing import Any
 
 from echoreel_index.addresses import web_address
 from echoreel_index.errors import DownloadError
+from echoreel_index.sidecars import clean
 
 DEEPEST = 8
 """Lists in lists, and pages that point to pages."""
@@ -117,4 +118,4 @@ def is_search(url: str) -> bool:
 
 def _title(found: Mapping[str, Any]) -> str | None:
     title = found.get("title")
-    return title if isinstance(title, str) else None
+    return clean(title) if isinstance(title, str) else None

@@ -80,12 +80,12 @@ def is_creative_commons(licence: str | None) -> bool:
 
 def without_password(url: str) -> str:
     """The address without `user:password@`, and without what yt-dlp's extractors hide in it for each other."""
-    url = url.partition("#__youtubedl_smuggle=")[0]
+    url = clean(url.partition("#__youtubedl_smuggle=")[0])
     try:
         parts = urlsplit(url)
     except ValueError:
-        return clean(url)
-    return clean(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url)
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
 
 
 def sidecar_of(video: Path) -> Path:
@@ -98,7 +98,7 @@ def record(
 ) -> str:
     """The text of the sidecar; `size` is (h w), `seconds` the length of the file as it is."""
     said = {key: _shortened(info[key]) for key in KEPT if info.get(key) not in (None, "", [], {})}
-    for key in ("uploader_url", "channel_url"):
+    for key in ("uploader_url", "channel_url", "playlist_id"):  # the id of a feed is its address
         if isinstance(said.get(key), str):
             said[key] = without_password(str(said[key]))
     start = section.start if section else 0.0

@@ -159,6 +159,7 @@ def test_what_was_fetched_is_indexed(server: Loopback, tmp_path: Path, cli: Cli)
 def test_a_site_says_licence_length_and_versions(server: Loopback, tmp_path: Path) -> None:
     clip = server.url("clip.mp4")
     free = {"title": "Free", "license": "Creative Commons Attribution license (reuse allowed)", "duration": 2, "url": clip}
+    server.files["tall.mp4"] = server.files["clip.mp4"]
     low, high = {"format_id": "low", "url": clip, "height": 480}, {"format_id": "high", "url": server.url("tall.mp4"), "height": 1080}
     told: dict[str, dict[str, Any]] = {
         "free": free,
@@ -175,24 +176,29 @@ def test_a_site_says_licence_length_and_versions(server: Loopback, tmp_path: Pat
     plugins = tmp_path / "plugins" / "yt_dlp_plugins" / "extractor"
     plugins.mkdir(parents=True)
     (plugins / "ledger.py").write_text(PLUGIN)
-    arguments = ["--to", str(tmp_path / "to"), *HOST, "--licence", "cc", "--match-filter", "duration < 60", "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "echoreel_cli", "fetch", *(server.url(f"watch/{name}") for name in told), *arguments],
-        capture_output=True, text=True, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "plugins"), str(ROOT), str(ROOT / "index")])},
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "plugins"), str(ROOT), str(ROOT / "index")])}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        line = [server.url(f"watch/{word}") if word in told else word for word in words]
+        command = [sys.executable, "-m", "echoreel_cli", "fetch", *line, "--to", str(tmp_path / "to"), *HOST, "--json"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+
+    done = run(*told, "--licence", "cc", "--match-filter", "duration < 60")
     found = dict(zip(told, map(json.loads, done.stdout.splitlines()), strict=True))
     assert {name: one["status"] for name, one in found.items()} == {
-        "free": "fetched", "mine": "skipped", "long": "skipped", "live": "skipped", "song": "skipped", "rtmp": "skipped",
-        "many": "fetched", "tall": "skipped",
+        "free": "fetched", "mine": "skipped", "long": "skipped", "live": "skipped", "song": "skipped", "rtmp": "failed",
+        "many": "fetched", "tall": "fetched",
     }  # fmt: skip
     assert found["mine"]["reason"] == "its licence is no Creative Commons one: All rights reserved"
     assert found["long"]["reason"] == "it does not meet the filter duration < 60"
     assert found["many"]["licence"] == "CC BY-NC 4.0"
     assert found["song"]["reason"] == "it has sound but no picture"
-    assert {found[name]["reason"] for name in ("rtmp", "tall")} == {"no version of it can be fetched over http and has at most 720 lines"}
-    assert done.returncode == 0 and (tmp_path / "to" / ".echoreel-archive.txt").read_text() == "ledger free\nledger many\n"
-    assert [path for path, _ in server.seen if not path.startswith("watch/")] == ["clip.mp4", "clip.mp4"]
+    assert found["rtmp"]["reason"] == "no version of it can be fetched over http"
+    assert done.returncode == 4 and (tmp_path / "to" / ".echoreel-archive.txt").read_text() == "ledger free\nledger many\nledger tall\n"
+    assert [path for path, _ in server.seen if not path.startswith("watch/")] == ["clip.mp4", "clip.mp4", "tall.mp4"]
+    strict = run("many", "tall", "--again", "--max-height", "480")
+    assert [json.loads(line)["status"] for line in strict.stdout.splitlines()] == ["fetched", "skipped"] and strict.returncode == 0
+    assert "no version of it can be fetched over http and has at most 480 lines" in strict.stdout
 
 
 def test_sizes() -> None:

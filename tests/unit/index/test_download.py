@@ -312,7 +312,7 @@ def test_too_large_a_file_is_left(tells_length: bool, server: Loopback, get: Get
 
 
 def test_too_tall_a_picture_is_left(server: Loopback, get: Get) -> None:
-    (one,) = get(server.url("clip.mp4"), height=32)
+    (one,) = get(server.url("clip.mp4"), tallest=32)
     assert (one.status, one.reason) == ("skipped", "it is 64x64, more than 32 lines")
 
 
