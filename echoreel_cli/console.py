@@ -147,7 +147,7 @@ def _progress() -> Progress:
             return Text(f"{task.speed:.3g}/s" if task.speed else "", style="progress.data.speed")
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a file may be called [/b].mp4
         BarColumn(),
         MofNCompleteColumn(),
         Rate(),

@@ -102,7 +102,7 @@ def fetch(
     )
     asked = list(dict.fromkeys(_asked(urls)))
     with _Bars(console) as bars, closing(fetch_all(asked, settings, progress=bars.draw, write=excerpt_bytes)) as found:
-        results = list(_told(console, bars, found))
+        results = list(_told(console, bars, found, alone=len(asked) == 1))
     if index and not dry_run and any(one.status in ("fetched", "known") for one in results):
         _index(settings, library, encoder, console)
     _sum_up(console, results, settings)
@@ -175,23 +175,21 @@ def _address_in(line: str) -> str:
     return str(found["url"])
 
 
-def _told(console: Console, bars: _Bars, found: Iterable[Fetched]) -> Iterator[Fetched]:
-    """Say each result as it comes. A failure that stays the only result is left to the error at the end."""
-    failed: Fetched | None = None
-    count = 0
-    for one in found:
+def _told(console: Console, bars: _Bars, found: Iterable[Fetched], *, alone: bool) -> Iterator[Fetched]:
+    """Say each result as it comes. A failure that may stay the only result is left to the error at the end."""
+    kept: Fetched | None = None
+    for place, one in enumerate(found):
         bars.close()
-        count += 1
-        if failed is not None:
-            console.warn(_why(failed))
-        failed = one if one.status == "failed" and not console.as_json else None
+        if kept is not None:
+            console.warn(_why(kept))
+            kept = None
         if console.as_json:
             console.json(_as_object(one))
+        elif one.status == "failed" and alone and place == 0:
+            kept = one
         else:
             _say(console, one)
         yield one
-    if failed is not None and count > 1:
-        console.warn(_why(failed))
 
 
 def _as_object(one: Fetched) -> dict[str, object]:
@@ -220,6 +218,8 @@ def _say(console: Console, one: Fetched) -> None:
         console.note(f"known: {title or one.url}")
     elif one.status == "skipped":
         console.note(f"skipped: {title or one.url}: {one.reason}")
+    else:
+        console.warn(_why(one))
 
 
 def _why(one: Fetched) -> str:

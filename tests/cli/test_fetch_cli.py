@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,25 @@ def test_sections_become_files(server: Loopback, tmp_path: Path, cli: Cli) -> No
     done = cli("fetch", server.url("clip.mp4"), "--to", tmp_path, *HOST, "--section", "0.5-1", "--section", "0:01.5-", "--json")
     assert [json.loads(line)["seconds"] for line in done.out.splitlines()] == [0.5, 0.5]
     assert sorted(path.name for path in tmp_path.glob("*.mp4")) == ["clip [clip] 0.5-1s.mp4", "clip [clip] 1.5-s.mp4"]
+
+
+def test_bars_show_titles_as_they_are(server: Loopback, tmp_path: Path) -> None:
+    said = {"@context": "https://schema.org", "@type": "VideoObject", "name": "[/b] [red]x", "contentUrl": server.url("clip.mp4")}
+    server.files["page"] = f'<html><head><script type="application/ld+json">{json.dumps(said)}</script></head></html>'.encode()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "echoreel_cli", "fetch", server.url("page"), server.url("none"), "--to", str(tmp_path), *HOST]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "index")]), "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=ROOT)
+    os.close(theirs)
+    heard = b""
+    with suppress(OSError):  # Linux says EIO when the other side has gone
+        while part := os.read(ours, 65536):
+            heard += part
+    os.close(ours)
+    assert process.wait(timeout=60) == 4
+    text = heard.decode()
+    assert "[/b] [red]x (MB)" in text and "Traceback" not in text
+    assert text.index("[/b] [red]x (MB)") < text.index("fetched ") < text.index("404") < text.index("1 of 2 videos could not be fetched")
 
 
 @pytest.mark.parametrize(
