@@ -43,7 +43,7 @@ class Picture:
             scaler = self._scalers[order, way] = VideoReformatter()
         if self._quarters % 2:
             height, width = width, height
-        scaled = scaler.reformat(self._frame, width=width, height=height, format=order, interpolation=way)
+        scaled = scaler.reformat(self._frame, width=width, height=height, format=order, interpolation=way, threads=1)
         pixels: Any = scaled.to_ndarray()
         upright: Frame = np.ascontiguousarray(np.rot90(pixels, k=self._quarters))
         return upright
@@ -208,5 +208,5 @@ def plausible(lasts: float, step: float) -> float:
 
 def forgive(error: Exception) -> None:
     """Damage is forgiven; want of memory is not, because what follows would fare no better."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN):  # EAGAIN: no room for a thread
         raise MemoryError from error

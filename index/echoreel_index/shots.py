@@ -95,8 +95,10 @@ class CutFinder:
     """PySceneDetect, fed with one picture after the other."""
 
     def __init__(self, splitter: Literal["content", "adaptive"]) -> None:
+        import cv2
         from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
+        cv2.setNumThreads(1)  # for pictures this small, threads cost more than they save
         self._detector: Any
         if splitter == "adaptive":
             self._detector = AdaptiveDetector(adaptive_threshold=ADAPTIVE_THRESHOLD, min_scene_len=SHORTEST_SHOT)
