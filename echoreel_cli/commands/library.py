@@ -221,12 +221,11 @@ def export(
       echoreel library export -o windows.jsonl --vectors windows.npz
       echoreel library export --under ~/videos/gym | jq -r .id
     """
-    from echoreel_index.editing import snapshot
     from echoreel_index.exporting import export_vectors, exported
 
     console = Console(json=True, quiet=quiet)
     _check_outputs([path for path in (output, vectors) if path is not None], vectors, force)
-    with _opened(library) as store, snapshot(store):
+    with _opened(library) as store, store.reading():
         count = library_lines.write_windows(console, exported(store, under or ()), output)
         if vectors is not None:
             export_vectors(store, vectors, under or ())

@@ -126,7 +126,10 @@ def read_card(folder: Path) -> EncoderCard | None:
     if meta.get("format") not in (FORMAT, FIRST_FORMAT):
         message = f"the library in {folder} has the form {meta.get('format')!r}, not {FORMAT!r}"
         raise LibraryError(message, hint="use the version that made it")
-    return EncoderCard(**json.loads(meta["card"]))
+    try:
+        return EncoderCard(**json.loads(meta["card"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise unusable(folder, error) from error
 
 
 def migrate(db: sqlite3.Connection, folder: Path) -> bool:
@@ -175,6 +178,8 @@ def unusable(folder: Path, error: Exception) -> LibraryError:
     words = str(error)
     if "full" in words or getattr(error, "errno", None) == errno.ENOSPC:
         return LibraryError(f"the disk with {folder} is full", hint="make room and run again: what was finished is kept")
+    if "disk I/O error" in words:
+        return LibraryError(f"the disk with {folder} fails: {words}", hint="is it full, or gone? what was finished is kept; run again")
     if "readonly" in words or "locked" in words:
         return LibraryError(f"the library in {folder} cannot be written: {words}", hint="see who owns it, or who is using it")
     hint = "if its file is damaged, delete the folder and index again; videos are not touched"

@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from echoreel_index.database import DATABASE, transaction, unusable
-from echoreel_index.store import Store
 
 
 class _Undone(Exception):
@@ -49,17 +48,6 @@ def readable(folder: Path) -> str:
     """The address under which SQLite reads the library in `folder` and leaves it as it is, even on a disk that cannot be written."""
     settled = not os.access(folder, os.W_OK) and not (folder / f"{DATABASE}-wal").exists()
     return f"file:{quote(os.fsencode(folder.absolute() / DATABASE))}?{'immutable=1' if settled else 'mode=ro'}"
-
-
-@contextmanager
-def snapshot(store: Store) -> Iterator[None]:
-    """Everything that is asked of the store inside sees one state, whatever another process commits meanwhile."""
-    store.ask("BEGIN")
-    try:
-        store.ask("SELECT 1 FROM meta")  # the state is taken with the first read
-        yield
-    finally:
-        store.ask("COMMIT")
 
 
 def forget(db: sqlite3.Connection, paths: Sequence[str]) -> int:

@@ -70,18 +70,16 @@ class Library:
 
         Raises EncoderMismatch when the library was made by another encoder, LibraryError when it cannot be made or read.
         """
-        if Store.exists(folder):
-            library = cls(Store.open(folder), encoder)
-            if encoder is not None:
-                try:
-                    library.check(encoder)
-                except EncoderMismatch:
-                    library.close()
-                    raise
-            return library
         if encoder is None:
             return cls.open(folder)
-        return cls(Store.create(folder, encoder.card), encoder)
+        # Made or found: another process may be making one at this moment, for another encoder.
+        library = cls(Store.open(folder) if Store.exists(folder) else Store.create(folder, encoder.card), encoder)
+        try:
+            library.check(encoder)
+        except EncoderMismatch:
+            library.close()
+            raise
+        return library
 
     @classmethod
     def open(cls, folder: Path) -> Library:
@@ -192,13 +190,15 @@ class Library:
         """
         if k < 1:
             raise UsageError(f"k must be at least 1, got {k}")
-        return self._finder(encoder).search(_parsed(query), k=k, filters=filters, ranking=ranking, min_score=min_score)
+        with self._store.reading():
+            return self._finder(encoder).search(_parsed(query), k=k, filters=filters, ranking=ranking, min_score=min_score)
 
     def ranked(
         self, query: str | Query, *, encoder: Encoder, filters: Filters = Filters(), ranking: Ranking = Ranking()
     ) -> list[Hit]:
         """Every window in the ranking's order, also those that overlap, repeat or do not fit. Raises as `search`."""
-        return self._finder(encoder).ranked(_parsed(query), filters=filters, ranking=ranking)
+        with self._store.reading():
+            return self._finder(encoder).ranked(_parsed(query), filters=filters, ranking=ranking)
 
     def _finder(self, encoder: Encoder) -> Finder:
         self.check(encoder)

@@ -17,8 +17,9 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ __all__ = ["VECTORS", "Content", "FileRow", "Store", "WindowRow"]
 CHUNK = 4096
 """Vectors read from SQLite at once."""
 VERIFY = "see what else is: echoreel library verify; videos are not touched"
+UNIT_ERROR = 2e-3
+"""How far float16 may bring a unit vector's length from 1."""
 Vector = NDArray[np.float32]
 
 
@@ -125,13 +128,14 @@ class Store:
         return cls(folder, db, card)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database and of the file of vectors."""
+        self._opened_vectors = None
         self._db.close()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """The right to write, for one process at a time. Raises LibraryError when another has it."""
-        with open(self.folder / LOCK, "a+b") as lock:
+        with self._lock() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -139,10 +143,29 @@ class Store:
                 holder = lock.read(32).decode("ascii", "replace").strip() or "unknown"
                 message = f"the library in {self.folder} is being written by another process (id {holder})"
                 raise LibraryError(message, hint="wait until it has ended") from error
-            lock.truncate(0)
-            lock.write(str(os.getpid()).encode())
-            lock.flush()
+            with suppress(OSError):  # on a full disk nobody learns who writes; the lock holds all the same
+                lock.truncate(0)
+                lock.write(str(os.getpid()).encode())
             yield
+
+    def _lock(self) -> FileIO:
+        try:
+            return open(self.folder / LOCK, "a+b", buffering=0)
+        except OSError as error:
+            raise LibraryError(f"the library in {self.folder} cannot be written: {error.strerror}", hint="see who owns it") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Everything that is asked inside sees one state of the library, whatever another process commits meanwhile."""
+        if self._db.in_transaction:
+            yield
+            return
+        self.ask("BEGIN")
+        try:
+            self.ask("SELECT 1 FROM meta")  # the state is taken with the first read
+            yield
+        finally:
+            self.ask("COMMIT")
 
     # Rows.
 
@@ -278,9 +301,7 @@ class Store:
         found: dict[int, Vector] = {}
         for some in portions([int(row) for row in rows]):
             for row, blob, crc in self.ask(f"SELECT row, vector, crc FROM windows WHERE row IN ({marks(some)})", some):
-                if zlib.crc32(blob) != crc:
-                    raise LibraryError(f"the library in {self.folder} is damaged: the vector of window {row}", hint=VERIFY)
-                found[row] = _vector(blob)
+                found[row] = self._sound(row, blob, crc)
         there = np.array(list(found), dtype=np.int64)
         return there, np.stack(list(found.values())) if found else np.zeros((0, self.card.width), np.float32)
 
@@ -294,10 +315,16 @@ class Store:
         size = 2 * self.card.width
         for some in portions(rows):
             for row, start, end, step, place, length in self.ask(query.format(marks(some)), some):
-                first, beyond = looks_within(start, end, step, length // size)
-                with self._db.blobopen("looks", "vectors", place, readonly=True) as blob:
-                    blob.seek(first * size)
-                    found[row] = _vector(blob.read((beyond - first) * size)).reshape(-1, self.card.width)
+                try:
+                    first, beyond = looks_within(start, end, step, length // size)
+                    with self._db.blobopen("looks", "vectors", place, readonly=True) as blob:
+                        blob.seek(first * size)
+                        looks = _vector(blob.read((beyond - first) * size)).reshape(-1, self.card.width)
+                except (sqlite3.Error, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+                    raise self._damaged(f"the looks of window {row}") from error
+                if not (np.abs(np.linalg.norm(looks, axis=1) - 1) < UNIT_ERROR).all():
+                    raise self._damaged(f"the looks of window {row}")
+                found[row] = looks
         nothing = np.zeros((0, self.card.width), np.float32)
         return [found.get(row, nothing) for row in rows]
 
@@ -350,9 +377,18 @@ class Store:
         return vectors
 
     def _vectors_after(self, row: int) -> Iterator[tuple[list[int], Vector]]:
-        while rows := self.ask("SELECT row, vector FROM windows WHERE row > ? ORDER BY row LIMIT ?", (row, CHUNK)):
-            yield [r[0] for r in rows], _vector(b"".join(r[1] for r in rows)).reshape(len(rows), self.card.width)
+        while rows := self.ask("SELECT row, vector, crc FROM windows WHERE row > ? ORDER BY row LIMIT ?", (row, CHUNK)):
+            yield [r[0] for r in rows], np.stack([self._sound(*r) for r in rows])
             row = rows[-1][0]
+
+    def _sound(self, row: int, blob: object, crc: object) -> Vector:
+        """(d) the stored vector. Raises LibraryError when it is not the one that was written."""
+        if not isinstance(blob, bytes) or len(blob) != 2 * self.card.width or zlib.crc32(blob) != crc:
+            raise self._damaged(f"the vector of window {row}")
+        return _vector(blob)
+
+    def _damaged(self, what: str) -> LibraryError:
+        return LibraryError(f"the library in {self.folder} is damaged: {what}", hint=VERIFY)
 
     # The database.
 

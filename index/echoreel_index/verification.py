@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from echoreel_index.clips import clip_id, looks_within
 from echoreel_index.database import DATABASE, connect
-from echoreel_index.editing import snapshot
 from echoreel_index.errors import EchoreelError
 from echoreel_index.faiss_file import FaissFile
 from echoreel_index.files import FileStamp
@@ -154,7 +153,7 @@ def _wrong_window(name: Any, sha256: Any, start: Any, end: Any, vector: Any, crc
 
 
 def _windows(store: Store) -> tuple[int, list[Finding]]:
-    with snapshot(store):
+    with store.reading():
         return store.count(), _told(Finding(f"window {one.id}", one.message) for one in damaged_windows(store))
 
 
@@ -191,7 +190,7 @@ def _mean_of(looks: NDArray[np.float32], vector: bytes, start: float, end: float
 
 
 def _looks(store: Store) -> tuple[int, list[Finding]]:
-    with snapshot(store):
+    with store.reading():
         count = int(store.ask("SELECT COUNT(*) FROM looks")[0][0])
         return count, _told(Finding(f"looks of {one.sha256}", one.message) for one in damaged_looks(store))
 
@@ -205,7 +204,7 @@ def damaged_captions(store: Store) -> Iterator[DamagedCaption]:
 
 
 def _captions(store: Store) -> tuple[int, list[Finding]]:
-    with snapshot(store):
+    with store.reading():
         count = int(store.ask("SELECT COUNT(*) FROM caption_vectors")[0][0])
         return count, _told(Finding(f"caption {one.caption!r}", one.message) for one in damaged_captions(store))
 
@@ -226,7 +225,7 @@ def _words(store: Store) -> tuple[int, list[Finding]]:
             finally:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
-    with snapshot(store):
+    with store.reading():
         findings += _missing_words(store)
         return int(store.ask("SELECT COUNT(*) FROM files WHERE words NOT NULL")[0][0]), findings
 
