@@ -202,6 +202,7 @@ class PyavReader:
         self._zero = 0.0
         self._unit = 1e-3
         self._step = 0.04
+        self._entries: dict[int, int] = {}  # of counted frames: keyframe -> the tick to seek for
         self._countable = False  # some packets have no time, or the clock starts anew: count frames instead
 
     @property
@@ -229,15 +230,27 @@ class PyavReader:
                 raise VideoError("there are no frames in it")
             first = stream.start_time if stream.start_time is not None else (known[0][0] if known else 0)
         self._zero = first * self._unit
+        self._entries = self._entry_points(stamps, decoded) if counted else {}
         self._countable = counted or len(known) < len(stamps) or self._starts_anew(decoded, leap)
         if self._countable:
             times = np.arange(len(stamps), dtype=np.float64) * self._step
-            keys = np.array([i for i, (_, key) in enumerate(stamps) if key], dtype=np.int64)
+            keys = np.array(sorted(self._entries) or [i for i, (_, key) in enumerate(stamps) if key], dtype=np.int64)
         else:
             shown = [(pts, key) for pts, key in known if pts >= first] or known
             times = np.array([pts * self._unit - self._zero for pts, _ in shown], dtype=np.float64).round(6)
             keys = np.array([i for i, (_, key) in enumerate(shown) if key], dtype=np.int64)
         return Timeline(times, keys, round(float(times[-1]) + plausible(lasts, self._step), 6))
+
+    def _entry_points(self, stamps: Sequence[tuple[int | None, bool]], decoded: Sequence[int | None]) -> dict[int, int]:
+        """Each keyframe's place among the frames as they are shown: its place among the packets, and how much later it is shown
+        than decoded, compared with the first."""
+        found: dict[int, int] = {}
+        first: int | None = None
+        for place, ((pts, key), dts) in enumerate(zip(stamps, decoded, strict=True)):
+            if key and pts is not None and dts is not None:
+                first = pts - dts if first is None else first
+                found[place + round((pts - dts - first) * self._unit / self._step)] = dts
+        return found
 
     def _starts_anew(self, decoded: Sequence[int | None], leap: float) -> bool:
         """Whether the clock falls back somewhere, or leaps where it must not: recordings that were joined."""
@@ -282,23 +295,27 @@ class PyavReader:
     def _frames(self, indices: Sequence[int], turn: Callable[[], int], only_keys: bool) -> Iterator[tuple[Any, float]]:
         """Decoded frames with their times, jumping forward to the keyframe of the next target where that saves work."""
         times, keys = self.timeline.times, self.timeline.keys
+        only_keys = only_keys and not self._countable  # there every frame counts
         with _opened(self._path) as container:
             stream = _video_stream(container)
             stream.thread_type = "AUTO"
             if only_keys:
                 stream.codec_context.skip_frame = "NONKEY"
-            now, count, jumped = 0.0, 0, -1
+            now, count, jumped, landed = 0.0, 0, -1, False
             packets = container.demux(stream)
+            places = {tick: place for place, tick in self._entries.items()}
             while True:
                 wanted = indices[min(turn(), len(indices) - 1)]
                 at = int(np.searchsorted(keys, wanted, side="right")) - 1
-                if not self._countable and at > 0 and at != jumped and times[keys[at]] > now + JUMP:
+                if (not self._countable or self._entries) and at > 0 and at != jumped and times[keys[at]] > now + JUMP:
                     jumped = at
-                    container.seek(int((times[keys[at]] + self._zero) / self._unit), stream=stream, backward=True)
-                    packets = container.demux(stream)
+                    container.seek(self._tick(int(keys[at])), stream=stream, backward=True)
+                    packets, landed = container.demux(stream), self._countable
                 packet = next(packets, None)
                 if packet is None:
                     return
+                if landed:
+                    count, landed = places.get(packet.dts, int(keys[jumped])), False
                 try:
                     frames = packet.decode()
                 except Exception as error:  # a damaged packet; what follows the next keyframe may be whole
@@ -312,6 +329,12 @@ class PyavReader:
                     count += 1
                     if now > -1e-3:
                         yield frame, now
+
+    def _tick(self, index: int) -> int:
+        """Where to seek for a frame, in the stream's own unit."""
+        if self._entries:
+            return self._entries[index]
+        return int((self.timeline.times[index] + self._zero) / self._unit)
 
 
 def probe_file(path: str) -> Probe:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.odd_files import film
 from echoreel_index.decode import frames_at, frames_strided, probe
 from echoreel_index.decoder import Decoder
 from echoreel_index.errors import VideoError
@@ -75,6 +76,20 @@ def test_pyav_jumps_and_keyframe_reading_give_what_one_pass_gives(tmp_path: Path
     for moments in ([0.5, 7.0, 7.1, 18.3], [reader.timeline.times[i] for i in reader.timeline.keys[::3]]):
         for frame, at in reader.read(list(moments), None):
             np.testing.assert_array_equal(frame, everything[reader.timeline.index_at(at)])
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_frames_of_avi_are_counted_and_can_be_jumped_to(tmp_path: Path, codec: str) -> None:
+    """AVI keeps no times, and what FFmpeg makes of that is wrong where there are B-frames."""
+    path = tmp_path / "long.avi"
+    film(codec, frames=24 * 20, options={"g": "12", "bf": "2"})(path)
+    reader = PyavReader(str(path))
+    everything = list(reader.read(reader.timeline.times.tolist(), None))
+    assert [at for _, at in everything] == pytest.approx([i / 24 for i in range(480)], abs=1e-3)
+    for moments in ([0.5, 7.0, 7.1, 18.3], [reader.timeline.times[i] for i in reader.timeline.keys[::9]]):
+        for (frame, at), moment in zip(reader.read(list(moments), None), moments, strict=True):
+            assert at == pytest.approx(reader.timeline.times[reader.timeline.index_at(moment)])
+            np.testing.assert_array_equal(frame, everything[reader.timeline.index_at(moment)][0])
 
 
 def test_frames_at_keeps_the_order_it_was_asked_in(tmp_path: Path, make_video: MakeVideo, decoder: Decoder) -> None:
