@@ -1,4 +1,4 @@
-"""The words of a video: what the files beside it and its own name say about it.
+"""The words of a video: what the files beside it say about it, and, apart from that, what its own name says.
 
     NAME.txt                      the caption
     NAME.json, NAME.info.json,    caption or title, source, licence, tags, uploader, date, description; `.info.json` is
@@ -98,7 +98,8 @@ class Words:
 def words(path: str, *, root: str | None = None, folders: Folders | None = None) -> Words:
     """What is said about the video at `path`; nothing if nobody says anything, or nothing that can be understood.
 
-    Tables are looked for up to `root`, a folder that was indexed. Who asks for many videos passes one `Folders`, so that each folder is read once.
+    Tables are looked for up to `root`, a folder that was indexed. Who asks for many videos passes one `Folders`, so that each
+    folder is read once. What names of files and folders say is another question: see `name_words`.
     """
     folders = folders if folders is not None else Folders()
     video = Path(path)

@@ -273,11 +273,15 @@ class _Visit:
 
 
 def _check(settings: FetchSettings, write: Write | None) -> None:
+    from yt_dlp import YoutubeDL
+
     if settings.sections and write is None:
         raise UsageError("sections cannot be cut here: there is nothing to write them with")
     if settings.limit is not None and settings.limit < 1:
         raise UsageError(f"the limit must be at least 1, got {settings.limit}")
     _filter(settings.filters)
+    if (error := YoutubeDL.validate_outtmpl(settings.name)) is not None:
+        raise UsageError(f"the template {settings.name!r} cannot be understood: {error}", hint="the usual one: %(title)s [%(id)s]")
     if settings.folder.exists() and not settings.folder.is_dir():
         raise UsageError(f"{settings.folder} is no folder")
 

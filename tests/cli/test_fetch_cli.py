@@ -151,6 +151,7 @@ def test_bars_show_titles_as_they_are(server: Loopback, tmp_path: Path) -> None:
         (("--cookies", "/nowhere/cookies.txt"), "cookies"),
         (("--cookies-from-browser", "netscape"), "cookies"),
         (("--limit", "0"), "limit"),
+        (("--name", "%(title"), "template"),
         (("--to", __file__), "folder"),
     ],
 )
