@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from echoreel_index.errors import LibraryError
 from echoreel_index.faiss_file import FaissFile, faiss_module, selector
 from echoreel_index.vector_plan import POINTS, VectorPlan, default_budget, plan, tune
 from echoreel_index.vectors import After, Exact, Found, VectorReport, flat, flat_nearest, held_rows, rescored
@@ -51,7 +52,9 @@ class IvfFile:
         self._budget = default_budget() if budget is None else budget
         self._base: Any = None
         self._mapped = False
-        self._digest, self._known = "", False
+        self._digest = ""
+        self._known, self._ours = False, False
+        """Whether the library knows the base's file; whether the base was seen to be this library's."""
         self._plan: VectorPlan | None = None
         self._learned, self._recall = 0, 0.0
         self._tail: Any = None
@@ -85,7 +88,8 @@ class IvfFile:
         """Remove what is not among the ascending `rows` any more, add what is newer than all that is held."""
         fits = self._learned // 4 <= len(rows) < 2 * self._learned
         base = self._base_rows() if self._base is not None and fits else np.empty(0, np.int64)
-        if len(base) == 0 or not (self._known or self._is_ours(np.intersect1d(base, rows))):
+        self._ours = len(base) > 0 and (self._known or self._ours or self._finds_itself(np.intersect1d(base, rows)))
+        if not self._ours:
             self._make(rows, after)
             return
         tail = held_rows(self._tail)
@@ -153,7 +157,7 @@ class IvfFile:
 
     # Changing.
 
-    def _is_ours(self, rows: NDArray[np.int64]) -> bool:
+    def _finds_itself(self, rows: NDArray[np.int64]) -> bool:
         """Whether the base finds the library's own vectors where it should: nearly all of some, drawn by chance."""
         if self._plan is None or len(rows) == 0:
             return False
@@ -170,9 +174,12 @@ class IvfFile:
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def _fold_tail(self) -> None:
-        """Put the tail into the lists, in memory."""
+        """Put the tail into the lists, in memory. Raises LibraryError when the file cannot be read any more."""
         if self._mapped:
-            self._base, self._mapped = self._file.read(mapped=False), False
+            base = self._file.read(mapped=False)
+            if base is None:
+                raise LibraryError(f"cannot read {self.path}", hint="delete it: it is made again from the database")
+            self._base, self._mapped = base, False
         rows = held_rows(self._tail)
         for first in range(0, len(rows), CHUNK):
             there, vectors = self._exact(rows[first : first + CHUNK])
@@ -181,7 +188,7 @@ class IvfFile:
 
     def _make(self, rows: NDArray[np.int64], after: After) -> None:
         """Learn the lists, fill them and measure, in one pass over all vectors."""
-        self._base, self._plan, self._mapped = None, None, False
+        self._base, self._plan, self._mapped, self._known = None, None, False, False
         self._tail, self._gone = flat(self.width), np.empty(0, np.int64)
         if len(rows) == 0:
             return
@@ -192,7 +199,7 @@ class IvfFile:
         for some, vectors in after(-1):
             base.add_with_ids(np.ascontiguousarray(vectors, np.float32), np.array(some, np.int64))
             test.see(np.array(some, np.int64), vectors)
-        self._base, self._learned = base, len(rows)
+        self._base, self._learned, self._ours = base, len(rows), True
         self._plan, self._recall = tune(start, lambda settings: test.recall(lambda query: probe(base, query, settings, None)))
 
     def _sample(self, rows: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.float32]:

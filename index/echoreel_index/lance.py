@@ -179,6 +179,7 @@ class LanceTable:
         from lancedb.index import IvfRq
 
         start = replace(self._plan(), lists=lists_for(len(rows)), probes=PROBES, candidates=CANDIDATES)
+        self.intact = False
         config = IvfRq(distance_type="dot", num_partitions=start.lists, max_iterations=ROUNDS, sample_rate=POINTS)
         self._table.create_index("vector", config=config, replace=True)
         random = np.random.default_rng(SEED)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from echoreel_index.errors import LibraryError
 from echoreel_index.faiss_file import FaissFile, faiss_module, selector
 from echoreel_index.vector_plan import human
 
@@ -125,9 +126,12 @@ class VectorFile:
         return VectorReport("exact", count, said, 1.0)
 
     def _changeable(self) -> Any:
-        """The index in memory, where it can be changed."""
+        """The index in memory, where it can be changed. Raises LibraryError when the file cannot be read any more."""
         if self._mapped:
-            self._index, self._mapped = self._file.read(mapped=False), False
+            index = self._file.read(mapped=False)
+            if index is None:
+                raise LibraryError(f"cannot read {self.path}", hint="delete it: it is made again from the database")
+            self._index, self._mapped = index, False
         self.intact = False
         return self._index
 

@@ -327,6 +327,24 @@ class TestListed:
         agrees(index, truths, among=among)
         assert not set(gone) & {row for row, _ in index.nearest(query(), 50, among)}
 
+    def test_the_fewer_to_choose_from_the_more_lists_are_looked_into(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ivf, "FEW", 10)
+        monkeypatch.setattr(ivf, "tune", lambda start, recall: (start, 1.0))  # eight lists of 32
+        truths = Truths(2000)
+        index = follow(self.make(tmp_path, truths), truths)
+        agrees(index, truths, among=truths.rows()[1::37])
+
+    def test_lists_made_and_kept_in_memory_are_not_made_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        truths = Truths(600)
+        index = follow(self.make(tmp_path, truths), truths)
+        monkeypatch.setattr(ivf, "learned_lists", None)
+        truths.add(5)
+        index.catch_up(truths.rows(), truths.after)
+        index.write()
+        truths.add(5)
+        index.catch_up(truths.rows(), truths.after)
+        assert index.describe().count == 610
+
     def test_a_file_that_is_whole_but_not_known_is_recognised(self, tmp_path: Path) -> None:
         truths = Truths(600)
         old = follow(self.make(tmp_path, truths), truths).write()
