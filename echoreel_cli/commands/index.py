@@ -14,11 +14,14 @@ from echoreel_index.errors import EchoreelError, EncoderMismatch, PartialFailure
 
 if TYPE_CHECKING:
     from echoreel_index.clips import WindowSettings
+    from echoreel_index.encode import Encoder
+    from echoreel_index.engine import Engine
     from echoreel_index.files import Changes
     from echoreel_index.library import IndexEvent, IndexReport, Library
 
 SCHEMA = "echoreel.index/1"
 PLAN_SCHEMA = "echoreel.index-plan/1"
+ENGINES = ("local", "ray")
 
 
 def register(app: typer.Typer) -> None:
@@ -44,6 +47,10 @@ def index(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode.  [default: one for each core, at most 8]")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: on a cluster whose nodes reach the files under the same paths.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster: auto or HOST:PORT.  [default: RAY_ADDRESS, or one started here]")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try files again that could not be read before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be read, and read nothing.")] = False,
     as_json: JsonOption = False,
@@ -60,6 +67,7 @@ def index(
       echoreel index ~/raw --window 3 --stride 1.5 --splitter none
       echoreel index                      # everything that was indexed before
       echoreel index ~/videos --dry-run
+      echoreel index /net/videos --engine ray --address auto
     """
     from contextlib import closing
 
@@ -68,6 +76,7 @@ def index(
     from echoreel_index.store import Store
 
     console = Console(json=as_json, quiet=quiet)
+    _check_engine(engine, address)
     settings = load()
     folder = library.expanduser() if library is not None else settings.library
     if not Store.exists(folder):
@@ -87,8 +96,9 @@ def index(
     needed = bool(changes.to_read) or not sure
     place = pick_device(device or settings.device) if needed else "cpu"
     eye = open_encoder(name, device=place, dtype=pick_encoder_dtype(place)) if needed else None
+    far = ray_engine(eye, name, place, cut, address, workers) if engine == "ray" and eye is not None else None
     with closing(Library.create_or_open(folder, eye)) as opened:
-        report = _update(console, opened, paths or [], cut, retry, workers, len(changes.to_read))
+        report = _update(console, opened, paths or [], cut, retry, workers, far, len(changes.to_read))
         _say_report(console, report, opened)
 
 
@@ -115,6 +125,26 @@ def cut_as(
         policy=usual.policy if keyframes is None else "keyframes" if keyframes else "exact",
         splitter=named,
     )
+
+
+def _check_engine(engine: str, address: str | None) -> None:
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}", hint=f"use {', '.join(ENGINES)}")
+    if address is not None and engine != "ray":
+        raise UsageError("--address names a Ray cluster", hint="say --engine ray")
+
+
+def ray_engine(eye: Encoder, name: str, place: str, cut: WindowSettings, address: str | None, workers: int | None) -> Engine:
+    """The engine on a Ray cluster, whose nodes open the encoder `name` once more; `workers` are its decode actors."""
+    from functools import partial
+
+    from echoreel_cli.models.encoders import open_encoder
+    from echoreel_index.ray_engine import EncoderRecipe, RayEngine
+
+    far = place.partition(":")[0]  # on each node Ray says which of its GPUs
+    recipe = partial(open_encoder, name, device=far, dtype=pick_encoder_dtype(place))
+    described = EncoderRecipe(recipe, eye.card.fingerprint, eye.frame_size, gpu=far == "cuda")
+    return RayEngine(described, cut, address=address, decoders=workers)
 
 
 def _refuse_nothing(paths: list[Path] | None) -> None:
@@ -148,7 +178,16 @@ def same_name(library: Library, asked: str | None) -> bool:
     )
 
 
-def _update(console: Console, library: Library, paths: list[Path], cut: WindowSettings, retry: bool, workers: int | None, total: int) -> IndexReport:
+def _update(
+    console: Console,
+    library: Library,
+    paths: list[Path],
+    cut: WindowSettings,
+    retry: bool,
+    workers: int | None,
+    engine: Engine | None,
+    total: int,
+) -> IndexReport:
     with console.progress(total=total, description="indexing") as bar:
 
         def draw(event: IndexEvent) -> None:
@@ -159,7 +198,7 @@ def _update(console: Console, library: Library, paths: list[Path], cut: WindowSe
             if event.kind == "bad":
                 console.warn(f"{event.path}: {event.message}")
 
-        return library.update(paths, settings=cut, progress=draw, retry=retry, workers=workers)
+        return library.update(paths, settings=cut, progress=draw, retry=retry, workers=workers, engine=engine)
 
 
 def _short(name: str) -> str:

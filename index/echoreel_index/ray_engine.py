@@ -209,7 +209,7 @@ class _Run:
         if self._settled[one]:
             return False
         if asked.message:
-            yield from self._settle(one, Failed(file, _elsewhere(file, asked)))
+            yield from self._settle(one, Failed(file, where_it_fails(file, asked)))
             return False
         same = self._reading.setdefault(asked.sha256, [])
         if same and same[0] != one:
@@ -262,14 +262,14 @@ class _Run:
             yield replace(outcome, file=self.files[twin]) if isinstance(outcome, Failed) else Taken(self.files[twin], outcome.sha256, None)
 
 
-def _elsewhere(file: FoundFile, asked: Question) -> str:
+def where_it_fails(file: FoundFile, asked: Question) -> str:
     """Why a node cannot read what lies here."""
     try:
         if stamp(file.path) != file.stamp:
             return CHANGED
     except VideoError as error:
         return error.message
-    return f"on node {asked.node} {asked.message}, though it can be read here; every node must reach it under the same path"
+    return f"on node {asked.node}: {asked.message}; here it can: every node must reach it under the same path"
 
 
 class _Stopped(Exception):

@@ -179,7 +179,7 @@ class DecodeStage:
 
         try:
             if stamp(path).size != size:
-                raise VideoError("it has another size")
+                raise VideoError("cannot be read: another file lies there")
             question = Question(file, content_hash(path), "", platform.node())
         except VideoError as error:
             question = Question(file, "", error.message, platform.node())
