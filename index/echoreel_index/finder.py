@@ -25,7 +25,7 @@ from echoreel_index.query import PICTURE_SUFFIXES, Query, Term
 from echoreel_index.question import question
 from echoreel_index.readers import Sample, ScanSettings
 from echoreel_index.search import Ranking, answer, ranked
-from echoreel_index.signals import Candidate, Question
+from echoreel_index.signals import Candidate, Question, verb_contrast
 from echoreel_index.store import Store
 
 POOL = 512
@@ -118,10 +118,10 @@ class Finder:
             return None
         known = self._captions(SENTENCES)
         vectors = np.stack([known[sentence] for sentence in SENTENCES])
-        return background(query.sentence, question.whole, SENTENCES, vectors, scale=self._encoder.logit_scale)
+        return background(query.sentence, question, SENTENCES, vectors, scale=self._encoder.logit_scale)
 
 
 def _directions(question: Question) -> list[Vector]:
     """(d) the vectors by which candidates are gathered."""
-    contrast = question.action - question.scene if question.action is not None and question.scene is not None else None
+    contrast = verb_contrast(question.action, question.scene) if question.action is not None and question.scene is not None else None
     return [vector for vector in (question.whole, question.templates, contrast) if vector is not None]

@@ -1,18 +1,20 @@
 """How sure the encoder is that a sentence describes a window: the answer to "nothing fits".
 
 A cosine alone says little: 0.25 is much for one sentence and little for another, and each encoder has its own range. So the sentence
-competes with a hundred others about what videos usually show (`background`), as in the encoder's own training:
+competes with a hundred others about what videos usually show (`background`), as captions did when the encoder was trained:
 
     fit = exp(s x) / (exp(s x) + sum over background sentences b of exp(s y_b))
 
-x and y_b are mean cosines over the moments of the window, s is the encoder's own logit scale. The scale was learnt so that these
-probabilities match how often a caption belongs to a picture; that is the calibration, nothing is fitted to any collection. The
-mean over the moments, not the best one and not the unit mean, because a window whose moments disagree is evidence for nothing:
-the best moment of the best of a thousand windows is always near something.
+x and y_b are cosines with the window's mean vector, s is the encoder's own logit scale. The scale was learnt so that these
+probabilities match how often a caption belongs to a picture; that is the whole calibration, nothing is fitted to any collection.
+At the default floor of 0.5 a window answers when the sentence is more likely than all the others together.
 
-At the default floor of 0.5 a window answers when the sentence is more likely than all the others together. What is asked for is
-the action where the sentence has one, so that a clip of other clothes elsewhere still fits. The best of many windows
-is a little surer than it should be; against that the background holds the common actions, which are what a wrong best window mostly shows.
+- The mean vector, not the best moment: the best moment of the best of a thousand windows is always near something.
+- What is asked for is the action, where the sentence has one: a clip of other clothes elsewhere still fits.
+- Background sentences that say the same as the query would take its share, so they are left out for it.
+- A library of one action only must answer too. So a window is never compared with the library's other windows.
+- The best of many windows is surer than it should be. Against that stand the common actions in the background: they
+  are what a wrong best window mostly shows. A rare action that looks like the one asked for still passes now and then.
 """
 
 from __future__ import annotations
@@ -44,10 +46,11 @@ class Background:
     scale: float
 
 
-def background(text: str, vector: Vector, sentences: Sequence[str], vectors: Vector, *, scale: float) -> Background:
-    """The sentences that say something else than `text` (d): no content word of the action in common, cosine up to `SAME`.
+def background(text: str, question: Question, sentences: Sequence[str], vectors: Vector, *, scale: float) -> Background:
+    """The sentences that say something else than `text`: no content word of the action in common, cosine up to `SAME`.
 
-    `vectors` (n d) belong to `sentences`. ValueError when they do not, or when the scale is not positive.
+    `question` is that of `text`; `vectors` (n d) belong to `sentences`. ValueError when they do not, or when the scale is
+    not positive.
     """
     if len(sentences) != len(vectors):
         raise ValueError(f"{len(sentences)} sentences have {len(vectors)} vectors")
@@ -55,20 +58,19 @@ def background(text: str, vector: Vector, sentences: Sequence[str], vectors: Vec
         raise ValueError(f"a logit scale is positive, got {scale}")
     mine = _deed(text)
     other = np.array([not (_deed(sentence) & mine) for sentence in sentences], bool)
-    return Background(vectors[other & (vectors @ vector <= SAME)], scale)
+    return Background(vectors[other & (vectors @ asked(question) <= SAME)], scale)
+
+
+def asked(question: Question) -> Vector:
+    """(d) what a window has to show: the action, or all that was asked for where no action was found."""
+    return question.whole if question.action is None else question.action
 
 
 def fits(question: Question, candidates: Sequence[Candidate], others: Background) -> NDArray[np.float64]:
     """(n) fit of each candidate, 0 to 1; 1 where no sentence is left to compete."""
-    asked = question.whole if question.action is None else question.action
-    moments = np.stack([_moments(candidate) for candidate in candidates]).astype(np.float64)
-    lead = others.scale * (moments @ others.vectors.T - (moments @ asked)[:, None])
+    means = np.array([candidate.mean for candidate in candidates], np.float64)
+    lead = others.scale * (means @ others.vectors.T - (means @ asked(question))[:, None])
     return np.asarray(1 / (1 + np.exp(np.minimum(lead, 500)).sum(axis=1)), np.float64)
-
-
-def _moments(candidate: Candidate) -> Vector:
-    """(d) mean of the moments' vectors, not made a unit vector again: its product with a sentence is the mean cosine."""
-    return np.asarray(candidate.samples, np.float32).mean(axis=0) if len(candidate.samples) else candidate.mean
 
 
 def _deed(text: str) -> frozenset[str]:

@@ -19,9 +19,9 @@ class GateSettings:
     seconds: float = 0.8
     """Length. Services ask for 3 s of whole performances; one round of an action takes about one, and a file of 8 frames at 8 a
     second, as small models make them, lasts 0.875 s or 1 s by how its end is counted."""
-    motion: float = 0.002
-    """Mean absolute difference of small grey pictures 1/8 s apart, 0 to 1. Noise of compression in a still video stays below it; one
-    small figure that moves on a still ground makes 0.002 to 0.03."""
+    motion: float = 0.001
+    """Mean absolute difference of small grey pictures 1/8 s apart, 0 to 1. Noise of a still camera averages out in small pictures
+    and stays below it; signing hands before a wall make 0.002 to 0.02, one small figure on a still ground 0.002 to 0.03."""
     brightness: float = 0.04
     """Mean luma, 0 to 1. A night scene with a visible figure has about 0.1."""
     pixels: int = 48

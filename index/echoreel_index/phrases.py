@@ -92,8 +92,11 @@ def parse(text: str) -> Phrase | None:
     if found is None:
         return _noun(words)
     at, verb = found
-    subject, clothes, place = _who(words[:at])
-    action, late_clothes, late_place = _what(_participles(words[at + 1 :]))
+    # `front flipping`: the first half of a compound stands before its verb.
+    first = at - 1 if at and f"{words[at - 1]}-{en.base_of(verb)}".lower() in en.DONE else at
+    verb = _joined(" ".join(words[first:at]), verb)
+    subject, clothes, place = _who(words[:first])
+    action, late_clothes, late_place = _what(_participles(words[at + 1 :]), aims=verb in en.AIMING)
     return Phrase(subject or SOMEONE, _joined(verb, action), _joined(clothes, late_clothes), _joined(place, late_place))
 
 
@@ -244,9 +247,11 @@ def _who(words: Sequence[str]) -> tuple[str, str, str]:
     return _PRONOUN.get(who.lower(), who), _of(chunks, "clothes"), _of(chunks, "place")
 
 
-def _what(words: Sequence[str]) -> tuple[str, str, str]:
-    """Words after the verb -> what belongs to the action, clothes, place."""
+def _what(words: Sequence[str], *, aims: bool = False) -> tuple[str, str, str]:
+    """Words after the verb -> what belongs to the action, clothes, place; `aims` says that the verb takes an `at`."""
     chunks = _chunks(words)
+    if aims and chunks and chunks[0][0] == "place" and chunks[0][1][0].lower() == "at" and chunks[0][1][-1].lower() not in en.TIMES_OF_DAY:
+        chunks[0] = ("head", chunks[0][1])
     return _of(chunks, "head"), _of(chunks, "clothes"), _of(chunks, "place")
 
 
@@ -269,7 +274,7 @@ def _chunks(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     chunks: list[list[str]] = [[]]
     for at, word in enumerate(words):
         lower = word.lower()
-        starts = lower in en.PLACE_PREPOSITIONS | en.WORN and not (chunks[-1] and chunks[-1][-1].lower() in en.WORN)
+        starts = _begins_place(words, at) and not (chunks[-1] and chunks[-1][-1].lower() in en.WORN)
         resumes = _is_ing_verb(words, at) and _kind(chunks[-1]) != "head"
         joined = lower == "and" and at + 1 < len(words) and _is_ing_verb(words, at + 1) and _kind(chunks[-1]) != "head"
         if starts or resumes or joined or lower == "while":
@@ -279,6 +284,14 @@ def _chunks(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     return [(_kind(chunk), chunk) for chunk in chunks if chunk]
 
 
+def _begins_place(words: Sequence[str], at: int) -> bool:
+    """Whether a place or clothes begin at `at`; a preposition without a noun (`skipping along`) goes with the verb."""
+    if words[at].lower() not in en.PLACE_PREPOSITIONS | en.WORN:
+        return False
+    after = words[at + 1].lower() if at + 1 < len(words) else "and"
+    return words[at].lower() in en.WORN or after not in en.PLACE_PREPOSITIONS | {"and", "while"}
+
+
 def _is_ing_verb(words: Sequence[str], at: int) -> bool:
     return words[at].lower().endswith("ing") and at > 0 and _verb_at(words, at) is not None
 
@@ -286,7 +299,7 @@ def _is_ing_verb(words: Sequence[str], at: int) -> bool:
 def _kind(chunk: Sequence[str]) -> str:
     """What a piece that begins with `chunk` is."""
     lower = [word.lower() for word in chunk]
-    if not lower or lower[0] not in en.PLACE_PREPOSITIONS | en.WORN:
+    if len(lower) < 2 or lower[0] not in en.PLACE_PREPOSITIONS | en.WORN:
         return "head"
     if lower[0] in en.WORN or any(word in en.CLOTHES for word in lower[1:]):
         return "clothes"

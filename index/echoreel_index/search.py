@@ -17,14 +17,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from echoreel_index.diversity import choose, overlap
+from echoreel_index.diversity import choose
 from echoreel_index.errors import UsageError
 from echoreel_index.fit import Background, fits
 from echoreel_index.gate import GateSettings, problems
-from echoreel_index.nouns import Clip, Hit, Signal
+from echoreel_index.nouns import Hit, Signal
 from echoreel_index.signals import SIGNALS, Candidate, Question, matrix
-
-__all__ = ["Ranking", "Weights", "answer", "overlap", "places", "rank", "ranked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,8 @@ class Weights:
 
     visual: float = 1.0
     """The whole sentence: who, where and what."""
-    best: float = 0.5
-    """It says much the same as `visual`, so it gets half."""
+    best: float = 0.25
+    """It repeats `visual` but for windows in which the action is short."""
     templates: float = 1.0
     """The action in several wordings, without clothes and place."""
     verb: float = 1.0
@@ -43,8 +41,8 @@ class Weights:
     """Words are seldom there, but where they are they are seldom wrong."""
     captions: float = 0.5
     """The same words seen by the encoder; softer, and it sees little of verbs."""
-    motion: float = 0.25
-    """A nudge: it knows nothing of what was asked for."""
+    motion: float = 0.1
+    """A nudge: it knows nothing of what was asked for, and what stands still the gate puts last."""
 
     def __post_init__(self) -> None:
         values = self.values()
@@ -177,14 +175,3 @@ def _signals(values: NDArray[np.float64], ranks: NDArray[np.float64], ranking: R
     rows = zip(SIGNALS, values, ranks, ranking.weights.values(), strict=True)
     heard = [row for row in rows if row[3] > 0 and not np.isnan(row[1])]
     return tuple(Signal(name, float(value), int(place), float(weight)) for name, value, place, weight in heard)
-
-
-def rank(candidates: Iterable[tuple[Clip, float]], *, k: int, min_score: float | None = None) -> list[Hit]:
-    """The k best of `candidates`, overlapping ones represented by their best, none below `min_score`."""
-    hits: list[Hit] = []
-    for clip, score in sorted(candidates, key=lambda pair: (-pair[1], pair[0].path, pair[0].start)):
-        if len(hits) == k or (min_score is not None and score < min_score):
-            break
-        if not any(overlap(clip, hit.clip) for hit in hits):
-            hits.append(Hit(clip, score, len(hits) + 1))
-    return hits

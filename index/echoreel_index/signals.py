@@ -26,8 +26,8 @@ Vector = NDArray[np.float32]
 SIGNALS = ("visual", "best", "templates", "verb", "words", "captions", "motion")
 """All signals, in the order in which they are shown."""
 
-ENOUGH_MOTION = 0.006
-"""Motion energy above which more is no better; about what one small moving figure makes on a still ground."""
+ENOUGH_MOTION = 0.003
+"""Motion energy above which more is no better: about what two hands in a still picture make, three times what the gate asks for."""
 
 
 @dataclass(frozen=True, slots=True)
