@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -35,18 +37,19 @@ class Loopback:
     """All headers of each request, their names in lower case."""
     address: str = "127.0.0.1"
     port: int = 0
+    scheme: str = "http"
     gone: threading.Event = field(default_factory=threading.Event)
     """Set when the server ends, so that no answer stalls for longer."""
 
     def url(self, path: str = "") -> str:
         """The address of a path."""
-        return f"http://{self.address}:{self.port}/{path}"
+        return f"{self.scheme}://{self.address}:{self.port}/{path}"
 
 
 @contextmanager
-def serving(address: str = "127.0.0.1") -> Iterator[Loopback]:
-    """Run the server for the length of a block; every address in 127.0.0.0/8 is this machine."""
-    loopback = Loopback(address=address)
+def serving(address: str = "127.0.0.1", *, tls: tuple[Path, Path] | None = None) -> Iterator[Loopback]:
+    """Run the server for the length of a block; every address in 127.0.0.0/8 is this machine. `tls`: certificate and key."""
+    loopback = Loopback(address=address, scheme="https" if tls else "http")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -59,7 +62,15 @@ def serving(address: str = "127.0.0.1") -> Iterator[Loopback]:
         def do_HEAD(self) -> None:
             _answer(self, loopback)
 
-    server = ThreadingHTTPServer((address, 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that hangs up, or does not trust the certificate, is nothing to print about."""
+
+    server = Server((address, 0), Handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     loopback.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

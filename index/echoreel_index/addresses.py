@@ -16,7 +16,7 @@ import ipaddress
 import socket
 import ssl
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from typing import Any
@@ -80,10 +80,12 @@ def web_address(url: str) -> str | None:
     return None if host else "names no host"
 
 
-def request_handler(reach: Reach, refused: Callable[[str], None]) -> type[Any]:
+def request_handler(reach: Reach, refused: Callable[[str], None], marks: MutableMapping[str, str]) -> type[Any]:
     """yt-dlp's own request handler on top of urllib, whose connections all go through `reach`.
 
     `refused` hears why a connection was not made; whoever asked gets yt-dlp's RequestError, which is not tried again.
+    `marks` keeps the strong ETag of each address: who asks for the rest of a file gets the whole when it has changed meanwhile
+    (RFC 9110, 13.1.5), which yt-dlp itself would not notice.
     """
     from yt_dlp.networking._urllib import UrllibRH
     from yt_dlp.networking.exceptions import RequestError
@@ -100,6 +102,8 @@ def request_handler(reach: Reach, refused: Callable[[str], None]) -> type[Any]:
 
         def _send(self, request: Any) -> Any:
             before = getattr(self, "_door", None) and self._door.passed
+            if "Range" in request.headers and request.url in marks:
+                request.headers["If-Range"] = marks[request.url]
             try:
                 response = super()._send(request)
             except Forbidden as error:
@@ -108,6 +112,9 @@ def request_handler(reach: Reach, refused: Callable[[str], None]) -> type[Any]:
             if urlsplit(request.url).scheme.lower() in SCHEMES and self._door.passed == before:
                 response.close()  # a yt-dlp whose inside has changed: better nothing than unguarded
                 raise RequestError("this version of yt-dlp cannot be guarded against private addresses")
+            mark = response.headers.get("ETag") or ""
+            if mark.startswith('"'):  # a weak one says nothing about bytes
+                marks[request.url] = mark
             return response
 
     return GuardedRH

@@ -7,7 +7,8 @@
 One `Fetched` for each video, as soon as its fate is known; what goes wrong with one stops no other. A file comes under its
 final name only when it is whole and has been looked into: until then it lies in `.echoreel-parts`, where a later run goes on
 with a broken transfer. Where a server gives no length and no mark of the end, a cut transfer cannot be told from a whole one;
-then only looking into the file helps. Nor is it noticed when a file changes on its server between two attempts.
+then only looking into the file helps. A file that changes on its server between two attempts starts anew where the server
+marks its files with an ETag.
 
     FOLDER/Title [id].mp4             the video
     FOLDER/Title [id].info.json       its origin, see `origins`
@@ -142,6 +143,7 @@ class _Visit:
         self._known = set(self._archive) if settings.archive else set[str]()
         self._matches = _filter(settings.filters)
         self._now: tuple[str, str] = ("", "")  # address and title of the transfer that runs
+        self._mark: tuple[Path, str] | None = None  # where the ETag of which address is to be kept with the part
         self._downloader = open_downloader(settings.access, self._parts, self._heard, tallest=settings.tallest, progress=self._hook)
         self._entries = Entries(self._downloader, self._is_known)
         render: Callable[[dict[str, Any]], str] = partial(self._downloader.evaluate_outtmpl, settings.name)
@@ -215,7 +217,11 @@ class _Visit:
         """The whole file, under a name of ours."""
         self._heard.refused = None  # by something that it could do without
         self._now = (origin.url, origin.title or origin.url)
-        file = part_of(self._parts, info)
+        file, media = part_of(self._parts, info), str(info.get("url"))
+        mark = file.with_suffix(".etag")
+        with suppress(OSError):
+            self._heard.marks[media] = mark.read_text()
+        self._mark = mark, media
         # The suffix is chosen by the content afterwards; what the address claims is no concern of the file system.
         self._downloader.process_info({**info, "ext": "mp4"})
         if not file.is_file():
@@ -246,6 +252,9 @@ class _Visit:
         """yt-dlp calls this with each block that has come."""
         done, total = int(state.get("downloaded_bytes") or 0), state.get("total_bytes")
         self._refuse_size(max(done, int(total or 0)))
+        if self._mark is not None and (etag := self._heard.marks.get(self._mark[1])):
+            self._mark[0].write_text(etag)
+        self._mark = None
         total = total or state.get("total_bytes_estimate")
         self._progress(Transfer(*self._now, done, int(total) if total else None))
 

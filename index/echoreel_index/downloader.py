@@ -54,6 +54,8 @@ class Heard:
     def __init__(self) -> None:
         self.refused: str | None = None
         """Why a connection was not made."""
+        self.marks: dict[str, str] = {}
+        """ETag of each address that was asked for."""
 
     def debug(self, text: str) -> None:
         """Steps; nobody listens."""
@@ -81,7 +83,7 @@ def open_downloader(
 
     class Downloader(YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
-            return super().build_request_director([request_handler(access.reach, heard.refuse)], preferences)
+            return super().build_request_director([request_handler(access.reach, heard.refuse, heard.marks)], preferences)
 
         def prepare_filename(self, info: Any, dir_type: str = "", *, outtmpl: Any = None, warn: bool = False) -> str:
             return str(part_of(parts, info))

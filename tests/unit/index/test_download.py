@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -112,11 +114,21 @@ def test_a_later_run_goes_on_with_the_part_of_an_earlier_one(server: Loopback, f
     (one,) = get(server.url("clip.mp4"), access=Access(HERE, retries=0))
     assert (one.status, one.path) == ("failed", None) and one.reason and "1000" in one.reason
     assert list(walk([tmp_path / "to"])) == [] and not (tmp_path / "to" / ARCHIVE).exists()
-    (part,) = (tmp_path / "to" / PARTS).iterdir()
+    (part,) = (tmp_path / "to" / PARTS).glob("*.part")
     assert part.read_bytes() == film[:1000]
     (one,) = get(server.url("clip.mp4"))
     assert one.path is not None and one.path.read_bytes() == film
     assert server.seen[-1] == ("clip.mp4", "bytes=1000-") and not (tmp_path / "to" / PARTS).exists()
+
+
+def test_a_file_that_changed_meanwhile_starts_anew(server: Loopback, draw_video: DrawVideo, get: Get, tmp_path: Path) -> None:
+    server.cuts = [ALL, 1000]
+    assert get(server.url("clip.mp4"), access=Access(HERE, retries=0))[0].status == "failed"
+    other = draw_video(tmp_path / "other.mp4", colour=(60, 60, 220), motion="down").read_bytes()
+    server.files["clip.mp4"] = other
+    (one,) = get(server.url("clip.mp4"))
+    assert one.path is not None and one.path.read_bytes() == other
+    assert server.seen[-1] == ("clip.mp4", "bytes=1000-") and "if-range" in server.received[-1]
 
 
 def test_a_server_without_ranges_and_one_that_stalls(server: Loopback, film: bytes, get: Get) -> None:
@@ -164,6 +176,24 @@ def test_private_addresses_are_refused_however_they_are_written(server: Loopback
     assert [one.status for one in found] == ["failed"] * 9
     assert all("is no public address" in (one.reason or "") for one in found), [one.reason for one in found]
     assert server.seen == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here to make a certificate")
+def test_certificates_and_private_addresses_over_tls(film: bytes, get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import certifi
+
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate), *name]
+    subprocess.run(make, check=True, capture_output=True)
+    with serving(tls=(certificate, key)) as secure:
+        secure.files["clip.mp4"] = film
+        (private,) = get(secure.url("clip.mp4"), access=Access(retries=0))
+        (unknown,) = get(secure.url("clip.mp4"))
+        assert "is no public address" in (private.reason or "") and "CERTIFICATE_VERIFY_FAILED" in (unknown.reason or "")
+        assert secure.seen == []
+        monkeypatch.setattr(certifi, "where", lambda: str(certificate))
+        assert get(secure.url("clip.mp4"))[0].status == "fetched"
 
 
 def test_addresses_behind_a_proxy_are_looked_at_too(server: Loopback, film: bytes, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
