@@ -38,7 +38,7 @@ def retrieval(
     template: Annotated[str, typer.Option(help="The sentence of a label that has none of its own.")] = "a person {label}",
     absent: Annotated[Path | None, typer.Option(help="Labels that no video shows, one a line: are they refused?")] = None,
     k: Annotated[str, typer.Option("--k", "-k", help="Places at which recall and precision are counted.")] = "1,5,10",
-    min_score: Annotated[float | None, typer.Option(help="The floor below which an answer counts as refused (cosine).")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Answers that score less count as refused too (cosine).")] = None,
     encoder: Annotated[str | None, typer.Option(help="What looks at frames and sentences; as for echoreel index.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the resampling behind the intervals.")] = 0,
@@ -56,6 +56,7 @@ def retrieval(
       echoreel eval haystack hay && echoreel eval retrieval hay/videos --labels hay/truth.jsonl --queries hay/queries.json
       echoreel eval retrieval clips --labels clips.csv --absent not-there.txt --out figures --json
     """
+    from echoreel_cli.measure.retrieval_ablation import WHOLE
     from echoreel_cli.measure.retrieval_labels import questions, read_absent, read_labels, read_sentences
     from echoreel_cli.models.encoders import open_encoder
     from echoreel_index.files import absolute, within
@@ -82,7 +83,7 @@ def retrieval(
             about = {
                 "videos": absolute(videos), "encoder": eye.card.name, "files": len(found.files), "unreadable": len(library.failures()),
                 "windows": library.count(), "labelled_files": len({file for files in found.shown.values() for file in files}),
-                "floor": floor, "whole": rows[-1].name,
+                "min_score": floor, "whole": WHOLE,
             }  # fmt: skip
     _say(console, rows, ks, seed, about, out)
 
@@ -188,15 +189,27 @@ def _asked(
     ks: tuple[int, ...],
     floor: float | None,
 ) -> list[Row]:
-    from echoreel_cli.measure.retrieval_ablation import ask, library_ways, pooled_way
+    from echoreel_cli.measure.retrieval_ablation import answers
     from echoreel_cli.measure.retrieval_baseline import pooled_files
     from echoreel_index.decode import Decoder
+    from echoreel_index.search import Ranking
 
     with console.progress(len(labels.files), "pooling") as bar, Decoder() as decoder:
         pooled = pooled_files(labels.files, encoder, decoder, progress=lambda: bar.advance(1))
-    ways = [pooled_way(pooled, encoder), *library_ways(library, encoder, view, floor=floor)]
-    with console.progress(len(ways) * (len(questions) + len(absent)), "asking") as bar:
-        return [ask(way, questions, absent, labels.shown, ks, progress=lambda: bar.advance(1)) for way in ways]
+    with console.progress(len(questions) + len(absent), "asking") as bar:
+        return answers(
+            questions,
+            absent,
+            labels.shown,
+            ks,
+            library=library,
+            view=view,
+            encoder=encoder,
+            pooled=pooled,
+            ranking=Ranking(),
+            min_score=floor,
+            progress=lambda: bar.advance(1),
+        )
 
 
 def _say(console: Console, rows: list[Row], ks: tuple[int, ...], seed: int, about: dict[str, Any], out: Path | None) -> None:

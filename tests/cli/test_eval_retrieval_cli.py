@@ -114,14 +114,20 @@ def test_a_drawn_folder_is_measured_and_everything_is_written(cli: Cli, hay: Pat
 
 
 def test_names_of_folders_are_no_words(cli: Cli, sorted_videos: Path, tmp_path: Path) -> None:
+    for name, secret in (("backflip", "quuxercise"), ("jumping_jack", "Zzyzxing")):
+        for number in range(2):
+            target = tmp_path / "videos" / secret / f"{secret}_{number}.mp4"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sorted_videos / name / f"{name}_{number}.mp4", target)
     done = cli(
-        "eval", "retrieval", sorted_videos, "--template", "a person doing a {label}", "--encoder", "mini", "--out", tmp_path, "--json"
+        "eval", "retrieval", tmp_path / "videos", "--template", "doing a {label}", "--encoder", "mini", "--out", tmp_path / "out", "--json"
     )
     assert done.code == 0, done.err
     result = json.loads(done.out)
     assert (result["files"], result["labels"], result["queries"]) == (4, 2, 2)
-    stored = everything_stored(tmp_path / "library").lower()
-    assert "backflip" not in stored and "jumping" not in stored
+    assert "doing a zzyzxing" in (tmp_path / "out" / "queries.csv").read_text()
+    stored = everything_stored(tmp_path / "out" / "library").lower()
+    assert "quuxerc" not in stored and "zzyzx" not in stored
 
 
 def test_a_file_of_labels_among_the_videos_is_no_table_of_captions(cli: Cli, sorted_videos: Path, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ class MeanColour:
 
     card = EncoderCard("colour", 3, "c" * 64)
     frame_size = 32
+    logit_scale = 100.0
 
     def embed_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         return unit(frames.astype(np.float32).mean((1, 2)))
