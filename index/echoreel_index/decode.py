@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from echoreel_index.containers import Probe
 from echoreel_index.decoder import Decoder
 from echoreel_index.files import absolute
-from echoreel_index.readers import Probe, Size
+from echoreel_index.readers import Size
 
 __all__ = ["Decoder", "Probe", "Size", "frames_at", "frames_strided", "probe"]
 

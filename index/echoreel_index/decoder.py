@@ -27,9 +27,10 @@ from typing import Any
 import numpy as np
 
 from echoreel_index.clips import Timeline
+from echoreel_index.containers import Probe, Refused
 from echoreel_index.errors import EchoreelError, VideoError
 from echoreel_index.passes import Frame
-from echoreel_index.readers import Probe, Refused, Sample, Scan, ScanSettings, Size
+from echoreel_index.readers import Sample, Scan, ScanSettings, Size
 from echoreel_index.worker import MEMORY
 
 SLOWEST = 20e6

@@ -1,6 +1,8 @@
 """Two ways to read frames, behind one small interface: decord2, and PyAV for what decord refuses.
 
-Both see the same clock (zero is the first frame that is shown), turn frames as the file's rotation says, and read in
+Here are the nouns of scanning, too: what is asked (ScanSettings) and what is answered (Samples and a Scan).
+
+Both readers see the same clock (zero is the first frame that is shown), turn frames as the file's rotation says, and read in
 one pass: targets come in ascending order and a reader only ever jumps forward to a keyframe.
 This module runs inside the decode worker; `av` and `decord` are imported where they are used.
 
@@ -9,8 +11,6 @@ This module runs inside the decode worker; `av` and `decord` are imported where 
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.clips import Timeline
+from echoreel_index.containers import last_line, opened, video_stream
 from echoreel_index.errors import VideoError
 from echoreel_index.passes import LEAP, RESTART, ArrayPass, Frame, Pass, PyavPass, counts, forgive, leaps, plausible
 
@@ -27,36 +28,8 @@ Size = tuple[int, int] | int | None
 
 JUMP = 1.0
 """Seconds: PyAV jumps to a later keyframe only over a gap longer than this."""
-MOST_PIXELS = 64 * 1024 * 1024
-"""A frame may have this many pixels (8192 by 8192); a file that claims more is refused before anything is decoded."""
 DECORD_READS = ("mov", "matroska")
 """Containers that decord is asked to read: it hangs for ever on some MPEG program streams, and its times are wrong in others."""
-POINTERS = ("concat", "dash", "hls", "imf", "sdp", "rtsp", "tty")
-"""What FFmpeg takes for a container though it only names other files, or is text; a file may not make us read another."""
-PICTURE_BRANDS = ("avif", "heic", "heix", "mif1")
-"""Brands of still pictures in an MP4 coat."""
-
-
-class Refused(VideoError):
-    """No other way of reading would do better."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What a container says about its first video stream."""
-
-    duration: float
-    """Seconds; 0 if the container does not say."""
-    fps: float
-    """Average frames a second; 0 if unknown."""
-    frames: int
-    """0 if the container does not say."""
-    width: int
-    height: int
-    """Both as shown, that is after rotation."""
-    codec: str
-    rotation: int
-    """Degrees that a player turns the picture, counter-clockwise: 0, 90, 180 or 270."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +140,7 @@ class DecordReader:
             shown = np.asarray(self._video.get_frame_timestamp(list(range(len(self._video)))), dtype=np.float64)
             keys = np.asarray(self._video.get_key_indices(), dtype=np.int64)
         except Exception as error:  # decord raises RuntimeError, DECORDError, AssertionError and IndexError alike
-            raise VideoError(f"decord: {_last_line(error)}") from error
+            raise VideoError(f"decord: {last_line(error)}") from error
         shown = shown.round(6)  # decord keeps seconds in single precision
         times = shown[:, 0]
         if len(times) == 0 or not np.isfinite(shown).all() or times[0] < 0 or (np.diff(times) <= 0).any():
@@ -182,7 +155,7 @@ class DecordReader:
                 try:
                     frame = self._video.get_batch([index]).asnumpy()[0]
                 except Exception as error:
-                    raise VideoError(f"decord: {_last_line(error)}") from error
+                    raise VideoError(f"decord: {last_line(error)}") from error
                 held = (index, resize(frame, size))
             yield held[1], float(self.timeline.times[index])
 
@@ -213,8 +186,8 @@ class PyavReader:
         return self._timeline
 
     def _made_timeline(self) -> Timeline:
-        with _opened(self._path) as container:
-            stream = _video_stream(container)
+        with opened(self._path) as container:
+            stream = video_stream(container)
             self._unit = float(stream.time_base) if stream.time_base else 1e-3
             self._step = float(1 / stream.average_rate) if stream.average_rate else 0.04
             stamps, decoded, last, lasts = [], [], 0, 0.0
@@ -259,7 +232,7 @@ class PyavReader:
         return bool(((steps < -RESTART) | (steps > leap)).any())
 
     def watch(self, *, keyframes: bool, threads: int) -> Pass:
-        return PyavPass(lambda: _opened(self._path), _video_stream, keyframes=keyframes, threads=threads)
+        return PyavPass(lambda: opened(self._path), video_stream, keyframes=keyframes, threads=threads)
 
     def read(self, seconds: Sequence[float], size: Size) -> Iterator[tuple[Frame, float]]:
         previous: tuple[Any, float] | None = None
@@ -296,8 +269,8 @@ class PyavReader:
         """Decoded frames with their times, jumping forward to the keyframe of the next target where that saves work."""
         times, keys = self.timeline.times, self.timeline.keys
         only_keys = only_keys and not self._countable  # there every frame counts
-        with _opened(self._path) as container:
-            stream = _video_stream(container)
+        with opened(self._path) as container:
+            stream = video_stream(container)
             stream.thread_type = "AUTO"
             if only_keys:
                 stream.codec_context.skip_frame = "NONKEY"
@@ -337,92 +310,6 @@ class PyavReader:
         return int((self.timeline.times[index] + self._zero) / self._unit)
 
 
-def probe_file(path: str) -> Probe:
-    """What the container at `path` says. Raises VideoError when it cannot be opened or holds no video."""
-    with _opened(path) as container:
-        stream = _video_stream(container)
-        duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else (container.duration or 0) / 1e6
-        fps = float(stream.average_rate) if stream.average_rate else 0.0
-        frames, width, height = stream.frames, stream.width, stream.height
-        codec, rotation = stream.codec_context.name, 0
-        try:
-            rotation = int(next(container.decode(stream)).rotation) % 360
-        except Exception as error:  # damaged from its first frame on: the container's word must do
-            forgive(error)
-    if rotation in (90, 270):
-        width, height = height, width
-    return Probe(duration, fps, frames, width, height, codec, rotation)
-
-
-def _opened(path: str) -> Any:
-    import av
-
-    check_file(path)
-    try:
-        return av.open(path, metadata_errors="ignore", options={"protocol_whitelist": "file"})
-    except (OSError, ValueError) as error:
-        log = getattr(error, "log", None)  # (level, place, words) of FFmpeg's own last message, which says most
-        words = log[2].strip() if log else getattr(error, "strerror", None) or _last_line(error)
-        raise Refused(f"cannot be opened as a video: {words}") from error
-
-
-def check_file(path: str) -> None:
-    """Raises Refused for what is no file with something in it; to open a pipe would be to wait for ever."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise Refused(f"cannot be opened: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise Refused("not a file")
-    if status.st_size == 0:
-        raise Refused("the file is empty")
-
-
-def container_of(path: str) -> str:
-    """FFmpeg's name of the container. Raises Refused for what no reader should be asked to decode."""
-    with _opened(path) as container:
-        name: str = container.format.name
-        if name in POINTERS:
-            raise Refused("a list of other files, not a video")
-        stream = _video_stream(container)
-        check_pixels(*(_gif_screen(path) if name == "gif" else (stream.width, stream.height)))
-        brand = container.metadata.get("major_brand", "")
-        if name.endswith("_pipe") or name == "image2" or brand in PICTURE_BRANDS or (name == "gif" and _one_packet(container, stream)):
-            raise Refused("a still picture, not a video")
-        return name
-
-
-def _gif_screen(path: str) -> tuple[int, int]:
-    """Width and height that a GIF claims; FFmpeg learns them by decoding."""
-    with open(path, "rb") as file:
-        head = file.read(10)
-    return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
-
-
-def _one_packet(container: Any, stream: Any) -> bool:
-    packets = (packet for packet in container.demux(stream) if packet.size)
-    return next(packets, None) is not None and next(packets, None) is None
-
-
-def check_pixels(width: int, height: int) -> None:
-    """Raises Refused for frames larger than MOST_PIXELS."""
-    if width * height > MOST_PIXELS:
-        raise Refused(f"its frames of {width} by {height} pixels are larger than {MOST_PIXELS // 2**20} megapixels")
-
-
-def _video_stream(container: Any) -> Any:
-    """The first video stream that is more than a cover picture; it will not decode frames larger than MOST_PIXELS."""
-    import av
-
-    for stream in container.streams.video:
-        if stream.codec_context is None:
-            raise Refused("its codec is not known")
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MOST_PIXELS)}
-            return stream
-    raise Refused("there is no video in it")
-
-
 def _pixels(frame: Any, size: Size) -> Frame:
     """A decoded PyAV frame -> RGB, turned upright, scaled."""
     image = frame.to_ndarray(format="rgb24")
@@ -434,9 +321,3 @@ def _end(times: NDArray[np.float64], claimed: float) -> float:
     step = float(np.median(np.diff(times))) if len(times) > 1 else 0.04
     last = float(times[-1])
     return claimed if last < claimed <= last + max(1.0, 4 * step) else last + max(step, 1e-3)
-
-
-def _last_line(error: BaseException) -> str:
-    """One line a person can read, out of a native library's backtrace."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from echoreel_index.containers import Refused
 from echoreel_index.errors import VideoError
 from echoreel_index.passes import Frame, Pass, Picture
-from echoreel_index.readers import Refused, Sample, Scan, ScanSettings, target_size
+from echoreel_index.readers import Sample, Scan, ScanSettings, target_size
 
 ADAPTIVE_THRESHOLD = 3.5
 CONTENT_THRESHOLD = 27.0

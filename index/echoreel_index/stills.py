@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from echoreel_index.clips import Timeline
+from echoreel_index.containers import Probe, Refused, check_file, check_pixels
 from echoreel_index.errors import VideoError
 from echoreel_index.passes import ArrayPass, Frame
-from echoreel_index.readers import Probe, Refused, Size, check_file, check_pixels, resize
+from echoreel_index.readers import Size, resize
 
 SHORTEST_DELAY = 0.02
 """Seconds: browsers show frames of WebP and GIF files that ask for less than this for a tenth of a second, and so do we."""

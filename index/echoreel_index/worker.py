@@ -27,20 +27,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
+from echoreel_index.containers import Refused, container_of, probe_file
 from echoreel_index.errors import VideoError
 from echoreel_index.passes import forgive
-from echoreel_index.readers import (
-    DECORD_READS,
-    DecordReader,
-    PyavReader,
-    Reader,
-    Refused,
-    Sample,
-    Scan,
-    ScanSettings,
-    container_of,
-    probe_file,
-)
+from echoreel_index.readers import DECORD_READS, DecordReader, PyavReader, Reader, Sample, Scan, ScanSettings
 from echoreel_index.shots import scan
 from echoreel_index.stills import WebpReader, is_webp
 
@@ -137,9 +127,7 @@ def _scan(reader: Reader, request: dict[str, Any], answers: BinaryIO) -> None:
             _answer(answers, head, b"" if again else found.frame.tobytes())
             before = found
         elif isinstance(found, Scan):
-            told = {
-                name: getattr(found, name) for name in ("end", "width", "height", "fps", "codec", "shots", "cut_short")
-            }
+            told = {name: getattr(found, name) for name in ("end", "width", "height", "fps", "codec", "shots", "cut_short")}
             curves = found.times.astype("<f8").tobytes() + found.motion.astype("<f4").tobytes() + found.brightness.astype("<f4").tobytes()
             _answer(answers, {"scan": told, "times": len(found.times)}, curves)
         else:
