@@ -1,11 +1,8 @@
-"""`echoreel index` and `echoreel search` as a user meets them, with a tiny real open_clip encoder."""
+"""`echoreel index` as a user meets it, with a tiny real open_clip encoder."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,43 +55,20 @@ def test_index_then_search_then_index_again(cli: Cli, videos: Path, encoder: Pat
     told = json.loads(first.out)
     assert (first.code, first.err) == (0, "")
     assert (told["schema"], told["new"], told["windows"], told["encoder"], told["bad"]) == ("echoreel.index/1", 3, 6, str(encoder), [])
-    table = cli("search", "red", "--library", library, "--k", 2)
-    assert table.code == 0 and len(table.out.splitlines()) == 2
-    path, start, end, score = table.out.splitlines()[0].rsplit(maxsplit=3)
-    assert Path(path).is_file() and float(end) - float(start) == 2.0 and -1 <= float(score) <= 1
+    found = cli("search", "red", "--any", "--library", library, "--k", 9, "-q")
+    assert found.code == 0 and set(found.out.splitlines()) <= {str(path) for path in videos.iterdir()} and found.out
     again = cli("index", "--library", library)
     assert again.code == 0 and again.out.startswith("3 unchanged; 6 windows in ")
 
 
-def test_hits_as_json_carry_everything_that_gen_needs(cli: Cli, indexed: Path, encoder: Path) -> None:
-    lines = [json.loads(line) for line in cli("search", "red", "--k", 3, "--json").out.splitlines()]
-    assert [line["rank"] for line in lines] == [1, 2, 3]
-    assert list(lines[0]) == [
-        "schema", "rank", "id", "path", "start", "end", "score", "caption", "source", "licence", "sha256", "library", "encoder",
-    ]  # fmt: skip
-    assert lines[0]["schema"] == "echoreel.hit/1" and lines[0]["library"] == str(indexed) and lines[0]["encoder"] == str(encoder)
-    assert all(Path(line["path"]).is_absolute() and len(line["sha256"]) == 64 for line in lines)
+def test_the_bare_path_of_the_library(cli: Cli, indexed: Path) -> None:
+    assert cli("index", "-q").out == f"{indexed}\n"
 
 
-def test_bare_paths(cli: Cli, indexed: Path, videos: Path) -> None:
-    quiet = cli("search", "red", "--k", 9, "-q")
-    assert sorted(quiet.out.splitlines()) == sorted(str(path) for path in videos.iterdir()) and quiet.err == ""
-    null = cli("search", "red", "--k", 9, "-0").out
-    assert null.count("\0") == 3 and "\n" not in null and cli("index", "-q").out == f"{indexed}\n"
-
-
-def test_nothing_above_the_floor_is_exit_three(cli: Cli, indexed: Path) -> None:
-    done = cli("search", "red", "--min-score", "1.5")
-    assert (done.code, done.out) == (3, "") and done.err.startswith("error: nothing in ") and "at least 1.5" in done.err
-
-
-def test_no_library_empty_text_and_wrong_numbers(cli: Cli, tmp_path: Path) -> None:
-    assert cli("search", "red", "--library", tmp_path / "none").code == 1
-    assert cli("search", "red", "--k", 0, "--library", tmp_path / "none").code == 2
+def test_no_folder_and_wrong_numbers(cli: Cli, tmp_path: Path) -> None:
     assert cli("index", tmp_path / "missing").code == 2
     assert cli("index").code == 2
     assert cli("index", tmp_path, "--window", "0").code == 2
-    assert not (tmp_path / "none").exists()
 
 
 def test_some_bad_files_are_exit_four_all_bad_is_exit_one(cli: Cli, indexed: Path, videos: Path, tmp_path: Path, encoder: Path) -> None:
@@ -134,13 +108,5 @@ def test_dry_run_reads_and_makes_nothing(cli: Cli, videos: Path, tmp_path: Path,
     (videos / "rot.mp4").unlink()
     done = cli("index", videos, "-n")
     assert done.out == f"forget  {videos / 'rot.mp4'}\n" and "would read 0 files" in done.err
-    assert len(cli("search", "red", "--k", 9, "-q").out.splitlines()) == 2
-
-
-def test_searches_come_from_stdin(indexed: Path) -> None:
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "index")])}
-    command = [sys.executable, "-m", "echoreel_cli", "search", "-", "--k", "1", "--json"]
-    done = subprocess.run(command, input="red\n\ngreen\n", capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["rank"] for line in done.stdout.splitlines()] == [1, 1]
+    left = cli("search", "red", "--any", "--k", 9, "-q").out.splitlines()
+    assert left and str(videos / "rot.mp4") not in left
