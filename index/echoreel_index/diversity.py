@@ -30,28 +30,29 @@ def overlap(one: Clip, other: Clip) -> bool:
 def near_duplicate(one: Candidate, other: Candidate, threshold: float) -> bool:
     """Whether two windows show nearly the same.
 
-    Within one file the mean vectors decide: a still scene, or the next round of the same exercise. Between files the
-    moments must agree one by one as well, as they do where a clip was encoded twice: two actions that one person does before one wall
-    have like means, but not like moments.
+    Within one file the mean vectors decide: a still scene, or the next round of the same exercise. Between files the moments must
+    agree one by one as well, as they do where a clip was encoded twice: two actions of one person before one wall have
+    like means, but not like moments.
     """
     if float(one.mean @ other.mean) < threshold:
         return False
     if same_content(one.clip, other.clip) or len(one.samples) == 0 or len(one.samples) != len(other.samples):
         return True
-    aligned = np.sum(np.asarray(one.samples, np.float32) * np.asarray(other.samples, np.float32), axis=-1)
-    return bool(aligned.min() >= threshold)
+    moments = np.sum(np.asarray(one.samples, np.float32) * np.asarray(other.samples, np.float32), axis=-1)
+    return bool(moments.min() >= threshold)
 
 
-def repetition(one: Candidate, other: Candidate) -> float:
-    """How much one window repeats another: 0 up to a cosine of `ALIKE`, then rising to 1."""
-    return max(0.0, (float(one.mean @ other.mean) - ALIKE) / (1 - ALIKE))
+def repetition(cosine: float) -> float:
+    """How much a window repeats another: 0 up to a cosine of `ALIKE`, then rising to 1."""
+    return min(1.0, max(0.0, (cosine - ALIKE) / (1 - ALIKE)))
 
 
 def choose(candidates: Sequence[Candidate], merit: NDArray[np.float64], *, k: int, diversity: float, duplicates: float) -> list[int]:
-    """Places of at most k candidates, best first. `candidates` come in order of their `merit` (n), which falls.
+    """Places of at most k candidates, best first; of equals the earlier one. `merit` (n) is theirs.
 
-    Maximal marginal relevance: next is the one with the highest merit minus `diversity` times its greatest repetition of one
-    that was chosen. Windows that overlap a chosen one, or are its near-duplicate (cosine from `duplicates` on), are out.
+    Maximal marginal relevance (Carbonell and Goldstein 1998): next is the one with the highest merit minus `diversity` times its
+    greatest repetition of one that was chosen. Windows that overlap a chosen one, or are its near-duplicate (cosine from
+    `duplicates` on), are out.
     """
     chosen: list[int] = []
     left = list(range(len(candidates)))
@@ -61,8 +62,8 @@ def choose(candidates: Sequence[Candidate], merit: NDArray[np.float64], *, k: in
         chosen.append(best)
         taken = candidates[best]
         left = [place for place in left if place != best and not _out(candidates[place], taken, duplicates)]
-        for place in left:
-            cost[place] = max(cost[place], diversity * repetition(candidates[place], taken))
+        for place in left if diversity > 0 else ():
+            cost[place] = max(cost[place], diversity * repetition(float(candidates[place].mean @ taken.mean)))
     return chosen
 
 

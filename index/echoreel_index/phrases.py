@@ -115,8 +115,8 @@ def words_of(text: str) -> list[str]:
 
 
 def stems_of(text: str) -> frozenset[str]:
-    """The roots of the content words of a text, so that forms of one word meet."""
-    return frozenset(en.stem(word) for word in words_of(text))
+    """The roots of the content words of a text, so that forms of one word meet; `push-ups` is one word here."""
+    return frozenset(en.stem(word) for word in words_of(text.replace("-", "")))
 
 
 def _pieces(run: str) -> list[str]:

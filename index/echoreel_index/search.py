@@ -79,6 +79,10 @@ class Ranking:
         if not (self.k0 >= 0 and 0 <= self.diversity <= 1 and self.duplicates > 0 and 0 <= self.floor <= 1 and -1 <= self.likeness <= 1):
             raise UsageError("k0 must be 0 or more, diversity and floor 0 to 1, likeness -1 to 1, and duplicates above 0")
 
+    def anyhow(self) -> Ranking:
+        """The same order, with no window left out because it does not fit."""
+        return replace(self, floor=0.0, likeness=-1.0)
+
     @classmethod
     def plain(cls) -> Ranking:
         """The mean vector's cosine and nothing else, as the research code does it; overlapping windows are still one."""

@@ -122,6 +122,7 @@ def test_forms_of_one_word_meet() -> None:
         assert len({english.stem(word) for word in words}) == 1, words
     assert stems_of("he juggles") & stems_of("juggling three balls")
     assert not stems_of("kicking") & stems_of("kissing")
+    assert stems_of("push-ups") == stems_of("a push-up") and not stems_of("push-ups") & stems_of("sit-ups")
 
 
 @pytest.mark.parametrize(
