@@ -89,7 +89,7 @@ class Catalogue:
         found: dict[int, float] = {}
         for some in portions(sorted(scores)):
             for row, sha256 in self._store.ask(f"SELECT row, sha256 FROM windows WHERE sha256 IN ({marks(some)})", some):
-                found[row] = scores[sha256]
+                found[row] = scores.get(sha256, 0.0)  # a damaged index may give what was not asked for
         cues = self._store.ask(
             "SELECT w.row, MAX(score) FROM (SELECT rowid AS place, -bm25(cue_words) AS score FROM cue_words"
             " WHERE cue_words MATCH ? ORDER BY score DESC LIMIT ?) JOIN cues c ON c.row = place JOIN files f ON f.row = c.file"

@@ -34,6 +34,8 @@ FORMAT = "echoreel.library/2"
 FIRST_FORMAT = "echoreel.library/1"
 MOST = 500
 """Values in one SQL list."""
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
+"""What Python's sqlite3 raises for a damaged file: the second where SQLite's own message has damaged names in it."""
 T = TypeVar("T")
 
 CONTENTS = """
@@ -91,7 +93,7 @@ def transaction(db: sqlite3.Connection, folder: Path) -> Iterator[sqlite3.Connec
     except BaseException as error:
         if db.in_transaction:  # a full disk has ended it already
             db.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, FAILURES):
             raise unusable(folder, error) from error
         raise
 
@@ -121,7 +123,7 @@ def read_card(folder: Path) -> EncoderCard | None:
             meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         finally:
             db.close()
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise unusable(folder, error) from error
     if meta.get("format") not in (FORMAT, FIRST_FORMAT):
         message = f"the library in {folder} has the form {meta.get('format')!r}, not {FORMAT!r}"

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from echoreel_index.database import DATABASE, transaction, unusable
+from echoreel_index.database import DATABASE, FAILURES, transaction, unusable
 
 
 class _Undone(Exception):
@@ -25,14 +25,14 @@ def editing(folder: Path, *, dry_run: bool = False, beside: str | None = None) -
     """
     try:
         db = sqlite3.connect(f"file:{quote(os.fsencode(folder.absolute() / DATABASE))}?mode=rw", timeout=30, isolation_level=None, uri=True)
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise unusable(folder, error) from error
     with closing(db):
         try:
             db.execute("PRAGMA foreign_keys = ON")
             if beside is not None:
                 db.execute("ATTACH ? AS other", (beside,))
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise unusable(folder, error) from error
         try:
             with transaction(db, folder):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoreel_index import bans
-from echoreel_index.database import DATABASE, FIRST_FORMAT, FORMAT, connect, migrate, unusable
+from echoreel_index.database import DATABASE, FAILURES, FIRST_FORMAT, FORMAT, connect, migrate, unusable
 from echoreel_index.editing import editing, readable, set_meta
 from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
 from echoreel_index.files import merge_roots, within
@@ -63,7 +63,7 @@ def source(folder: Path) -> Source:
         with closing(sqlite3.connect(readable(folder), uri=True, timeout=30)) as db:
             meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         card = EncoderCard(**json.loads(meta["card"]))
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise unusable(folder, error) from error
     except (KeyError, TypeError, ValueError) as error:
         raise LibraryError(f"the library in {folder} is damaged: it does not say which encoder made it") from error
@@ -133,7 +133,7 @@ def _present_form(store: Store, one: Source) -> Iterator[str]:
             ):
                 old.backup(new)
                 migrate(new, Path(folder))
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise unusable(one.folder, error) from error
         yield readable(Path(folder))
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from echoreel_index.captions import Words
 from echoreel_index.clips import looks_within
-from echoreel_index.database import DATABASE, connect, create, marks, migrate, portions, read_card, transaction, unusable
+from echoreel_index.database import DATABASE, FAILURES, connect, create, marks, migrate, portions, read_card, transaction, unusable
 from echoreel_index.errors import LibraryError
 from echoreel_index.files import FileStamp
 from echoreel_index.nouns import EncoderCard
@@ -119,12 +119,15 @@ class Store:
         card = read_card(folder)
         if card is None:
             raise LibraryError(f"there is no library in {folder}", hint="make one with: echoreel index FOLDER")
-        db = connect(folder / DATABASE)
         try:
-            migrate(db, folder)
-        except BaseException:
-            db.close()
-            raise
+            db = connect(folder / DATABASE)
+            try:
+                migrate(db, folder)
+            except BaseException:
+                db.close()
+                raise
+        except FAILURES as error:
+            raise unusable(folder, error) from error
         return cls(folder, db, card)
 
     def close(self) -> None:
@@ -406,7 +409,7 @@ class Store:
         """The rows that a query gives. Raises LibraryError when the database is damaged."""
         try:
             return self._db.execute(query, tuple(values)).fetchall()
-        except sqlite3.DatabaseError as error:
+        except FAILURES as error:
             raise unusable(self.folder, error) from error
 
 

@@ -131,8 +131,11 @@ def _index_words(db: sqlite3.Connection, roots: Sequence[str]) -> int:
             db.execute(statement)
     count = 0
     for row, path, words in db.execute("SELECT row, path, words FROM files WHERE words NOT NULL ORDER BY row").fetchall():
-        for statement, values in _entries(row, os.fsdecode(path), Words.from_json(words), roots):
-            db.execute(statement, values)
+        read = Words.from_json(words)  # if these are damaged, the next `echoreel index` takes them from the sidecars again
+        values = (read.caption, read.source, read.licence, read.date, row)
+        db.execute("UPDATE files SET caption = ?, source = ?, licence = ?, date = ? WHERE row = ?", values)
+        for statement, entry in _entries(row, os.fsdecode(path), read, roots):
+            db.execute(statement, entry)
         count += 1
     return count
 

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from echoreel_index.captions import Words
 from echoreel_index.clips import clip_id, looks_within
 from echoreel_index.database import DATABASE, connect
 from echoreel_index.errors import EchoreelError
 from echoreel_index.faiss_file import FaissFile
 from echoreel_index.files import FileStamp
-from echoreel_index.store import CHUNK, VECTORS, FileRow, Store
+from echoreel_index.store import CHUNK, UNIT_ERROR, VECTORS, FileRow, Store
 from echoreel_index.vectors import held_rows
+from echoreel_index.word_index import spaced
 
 MOST_FINDINGS = 100
 """Findings of one check that are told; the rest are counted."""
-LENGTH_ERROR = 2e-3
-"""How far float16 may bring a unit vector's length from 1."""
 SAME = 0.999
 """Cosine of a window's vector and the mean of its looks, both float16."""
 FAISS_FORMS = ("auto", "exact", "ivf")
@@ -226,7 +226,7 @@ def _words(store: Store) -> tuple[int, list[Finding]]:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
     with store.reading():
-        findings += _missing_words(store)
+        findings += [*_missing_words(store), *_told(_other_words(store))]
         return int(store.ask("SELECT COUNT(*) FROM files WHERE words NOT NULL")[0][0]), findings
 
 
@@ -242,6 +242,20 @@ def _missing_words(store: Store) -> Iterator[Finding]:
         count = store.ask(query)[0][0]
         if count:
             yield Finding("full-text index", f"{count} {what}")
+
+
+def _other_words(store: Store) -> Iterator[Finding]:
+    """The same words are in three places: as they were read, in columns, and in the index."""
+    rows = store.ask(
+        "SELECT path, words, caption, source, licence, date, said FROM files f LEFT JOIN file_words w ON w.rowid = f.row"
+        " WHERE words NOT NULL ORDER BY path"
+    )
+    for path, stored, *columns, said in rows:
+        words = Words.from_json(stored)
+        if columns != [words.caption, words.source, words.licence, words.date]:
+            yield Finding(os.fsdecode(path), "what is said about it was stored in two ways that differ")
+        elif said is not None and said != spaced(words.text):
+            yield Finding(os.fsdecode(path), "other words are in the full-text index than were read")
 
 
 # The FAISS file.
@@ -340,5 +354,5 @@ def _lengths_right(blobs: Sequence[Any], width: int) -> NDArray[np.bool_]:
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore", over="ignore"):
-        near: NDArray[np.bool_] = np.abs(np.linalg.norm(vectors, axis=1) - 1) < LENGTH_ERROR
+        near: NDArray[np.bool_] = np.abs(np.linalg.norm(vectors, axis=1) - 1) < UNIT_ERROR
     return near
