@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 KEYS = ("query", "plus", "minus", "k")
 AGO = {"d": 1, "w": 7, "y": 365}
-ANY_FIT = sys.float_info.min
-"""A floor that everything passes; at 0 the fit would not even be worked out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ def filters(
         until=latest,
         licences=tuple(licences),
         min_motion=min_motion,
-        without=tuple(_unwanted(one) for one in without),
+        without=tuple(unwanted(one) for one in without),
     )
 
 
@@ -145,7 +143,7 @@ def _place(text: str) -> str:
     return path if path.startswith(("*", os.sep)) else os.path.join(glob.escape(os.getcwd()), path)
 
 
-def _unwanted(text: str) -> str:
+def unwanted(text: str) -> str:
     """An id as it stands; whatever can be a path is made one."""
     path = os.path.expanduser(text)
     is_path = os.sep in text or os.path.exists(path) or os.path.splitext(text)[1] != ""
@@ -163,12 +161,7 @@ def ranking(*, usable: bool, diversity: float | None, weights: str | None, anyth
         found = replace(found, diversity=diversity)
     if weights is not None:
         found = replace(found, weights=parsed_weights(weights, found.weights))
-    return anyhow(found) if anything else found
-
-
-def anyhow(order: Ranking) -> Ranking:
-    """The same order, with nothing left out for not fitting."""
-    return replace(order, floor=ANY_FIT, likeness=-1.0)
+    return found.anyhow() if anything else found
 
 
 def parsed_weights(text: str, usual: Weights) -> Weights:

@@ -49,6 +49,13 @@ def gen(
         typer.Option("--ref", help="A clip to use: FILE or FILE@START-END; `-` reads hits of search --json.", rich_help_panel=REFERENCES),
     ] = None,
     library: Annotated[Path | None, typer.Option("--library", help="Folder of the library.", rich_help_panel=REFERENCES)] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", help="Look for this, not for PROMPT: words, a clip, a picture.", rich_help_panel=REFERENCES)
+    ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--not", help="Not this clip: an id of search, or a file.", rich_help_panel=REFERENCES)
+    ] = None,
+    anything: Annotated[bool, typer.Option("--any", help="The nearest clips, even if they do not fit.", rich_help_panel=REFERENCES)] = False,
     min_score: Annotated[float | None, typer.Option("--min-score", help="Lower clips are no match.", rich_help_panel=REFERENCES)] = None,
     allow_no_match: Annotated[
         bool, typer.Option("--allow-no-match", help="Go on without references if none is good enough.", rich_help_panel=REFERENCES)
@@ -99,8 +106,12 @@ def gen(
       echoreel gen "a person doing a backflip" --ref flip.mp4@1.5-3.5 --ref other.mp4
       echoreel search "a cartwheel" --k 2 --json | echoreel gen "a clown doing a cartwheel" --ref -
       echoreel gen --prompts prompts.txt --count 4 --seed 1 -o videos/
+      echoreel gen "a robot doing a backflip" --query "a person doing a backflip" --not old.mp4
       echoreel gen --from backflip.json -o again.mp4
     """
+    from echoreel_cli.commands.asking import unwanted
+    from echoreel_cli.generate.retrieve import Choice
+
     console = Console(json=as_json, quiet=quiet)
     if output == STDIO and (as_json or sheet):
         raise UsageError("standard output carries the video itself", hint="-o - goes with neither --json nor --sheet")
@@ -114,6 +125,7 @@ def gen(
         dtype=dtype or settings.dtype,
         offload=offload or settings.offload,
         library=library.expanduser() if library is not None else settings.library,
+        choice=Choice(query, tuple(unwanted(one) for one in without or ()), anything),
         allow_no_match=allow_no_match,
         sheet=sheet,
         force=force,

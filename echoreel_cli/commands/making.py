@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from echoreel_cli.generate.pipeline import Pipeline, Progress
     from echoreel_cli.generate.plan import Shape
     from echoreel_cli.generate.provenance import Record
-    from echoreel_cli.generate.retrieve import Retriever
+    from echoreel_cli.generate.retrieve import Choice, Retriever
     from echoreel_cli.generate.run import Made
     from echoreel_cli.models.folder import ModelInfo
     from echoreel_index.decode import Decoder
+    from echoreel_index.nouns import EncoderCard
 
 STDIO = "-"
 
@@ -35,6 +36,7 @@ class Run:
     dtype: str
     offload: str
     library: Path
+    choice: Choice
     allow_no_match: bool
     sheet: bool
     force: bool
@@ -91,14 +93,12 @@ def _library(run: Run, info: ModelInfo, min_score: float | None) -> Iterator[Cal
 
     opened: list[Retriever] = []
 
+    def floor(card: EncoderCard) -> float | None:
+        return floor_for(card, min_score, info.encoder, info.score_floor)
+
     def retriever() -> Retriever:
         if not opened:
-            opened.append(Retriever(run.library, open_encoder, lambda card: floor_for(card, min_score, info.encoder, info.score_floor)))
-            if opened[0].min_score is None:
-                mine = opened[0].library.card.name
-                run.console.note(
-                    f"no score floor: {info.name} has one for encoder {info.encoder}, the library's is {mine}; see --min-score"
-                )
+            opened.append(Retriever(run.library, open_encoder, floor, run.choice))
         return opened[0]
 
     try:

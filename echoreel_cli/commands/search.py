@@ -179,11 +179,9 @@ class Seeker:
 
     def miss(self, asked: Asked) -> NoMatch:
         """Why there are no hits: how near the nearest window came."""
-        from echoreel_cli.commands.asking import anyhow
-
         place = f"nothing in {self.library.folder} fits {asked.text!r}"
         gate = "last" if self.ranking.gate == "drop" else self.ranking.gate
-        nearest = self._search(asked, 1, replace(anyhow(self.ranking), gate=gate), None)
+        nearest = self._search(asked, 1, replace(self.ranking.anyhow(), gate=gate), None)
         if not nearest:
             return NoMatch(f"{place}: no video passes the filters", hint="leave some of the filters out, or index more videos")
         return NoMatch(f"{place}: the best is {self._shortcoming(nearest[0])}", hint=HINT)

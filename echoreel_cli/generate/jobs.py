@@ -112,7 +112,7 @@ def find_references(
     for video in wanted:
         references, retrieval = video.refs or (), None
         if video.refs is None and video.k > 0:
-            answer = _ask(asked, retriever(), video)
+            answer = _ask(asked, retriever(), video, warn)
             if isinstance(answer, NoMatch) and not allow_no_match:
                 found.append(Failure(video.prompt, video.output, answer))
                 continue
@@ -140,13 +140,13 @@ def _known(reference: Reference, files: dict[Reference, Reference], decoder: Dec
 
 
 def _ask(
-    asked: dict[tuple[str, int], tuple[Reference, ...] | NoMatch], retriever: Retriever, video: Wanted
+    asked: dict[tuple[str, int], tuple[Reference, ...] | NoMatch], retriever: Retriever, video: Wanted, warn: Warn
 ) -> tuple[Reference, ...] | NoMatch:
     """One question a prompt, however many videos it gets."""
     key = (video.prompt, video.k)
     if key not in asked:
         try:
-            asked[key] = retriever.references(video.prompt, video.k)
+            asked[key] = retriever.references(video.prompt, video.k, warn)
         except NoMatch as error:
             asked[key] = error
     return asked[key]

@@ -53,6 +53,8 @@ class RetrievalRecord:
     encoder_fingerprint: str
     k: int
     min_score: float | None
+    query: str | None = None
+    """What was searched for, if not the prompt."""
 
 
 @dataclass(frozen=True, slots=True)

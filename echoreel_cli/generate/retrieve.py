@@ -5,7 +5,8 @@ The library's own encoder reads the prompt, so vectors are always compared with 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,53 +17,88 @@ from echoreel_index.nouns import EncoderCard, Reference
 if TYPE_CHECKING:
     from echoreel_index.encode import Encoder
     from echoreel_index.library import Library
+    from echoreel_index.nouns import Hit
 
 OpenEncoder = Callable[[str], "Encoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How clips are chosen, besides by the prompt."""
+
+    query: str | None = None
+    """Look for this instead of the prompt: a sentence, a clip or a picture."""
+    without: tuple[str, ...] = ()
+    """Ids of windows and absolute paths that are not wanted."""
+    anything: bool = False
+    """The nearest clips, whether or not they fit."""
 
 
 class Retriever:
     """One open library; its encoder is loaded at the first question and kept for all others."""
 
-    def __init__(self, folder: Path, open_encoder: OpenEncoder, floor: Callable[[EncoderCard], float | None]) -> None:
+    def __init__(
+        self, folder: Path, open_encoder: OpenEncoder, floor: Callable[[EncoderCard], float | None], choice: Choice = Choice()
+    ) -> None:
         """Raises LibraryError if there is no library.
 
         `open_encoder` takes the name on the library's card; `floor` says which score is too low for that encoder, None for none.
         """
         from echoreel_index.library import Library
 
-        self.folder = folder
+        self.folder, self.choice = folder, choice
         self._open_encoder = open_encoder
         self._encoder: Encoder | None = None
         self.library: Library = Library.open(folder)
-        self.min_score = floor(self.library.card)
+        self.min_score = None if choice.anything else floor(self.library.card)
 
     def close(self) -> None:
         """Let go of the library."""
         self.library.close()
 
-    def references(self, prompt: str, k: int) -> tuple[Reference, ...]:
-        """The best k clips that pass the floor, best first.
+    def references(self, prompt: str, k: int, warn: Callable[[str], None]) -> tuple[Reference, ...]:
+        """The best k clips that fit and can be used, best first; `warn` is told about clips that fit and cannot be used.
 
         Raises:
             NoMatch: there is none; the message says how close the best one came.
             EncoderMismatch: the encoder on this machine is not the one that made the library.
         """
+        hits = self._search(prompt, k, anything=self.choice.anything)
+        for hit in hits:
+            if hit.problems:
+                warn(f"{_named(hit)} is no usable reference and left out: {', '.join(hit.problems)}")
+        good = tuple(Reference.from_hit(hit) for hit in hits if not hit.problems)
+        if not good:
+            hint = "index more videos, take what comes closest with --any, or go on without references with --allow-no-match"
+            raise NoMatch(f"nothing in {self.folder} shows {self.choice.query or prompt!r}{self._why(prompt, hits)}", hint=hint)
+        return good
+
+    def _search(self, prompt: str, k: int, *, anything: bool) -> list[Hit]:
+        from echoreel_index.filters import Filters
+        from echoreel_index.search import Ranking
+
         if self._encoder is None:
             self._encoder = self._open_encoder(self.library.card.name)
-        hits = self.library.search(prompt, k=k, encoder=self._encoder)
-        good = tuple(Reference.from_hit(hit) for hit in hits if self.min_score is None or hit.score >= self.min_score)
-        if not good:
-            best = f"the best clip scores {hits[0].score:.3f}, the floor is {self.min_score:.3f}" if hits else "it holds no clips"
-            raise NoMatch(
-                f"nothing in {self.folder} shows {prompt!r}: {best}",
-                hint="index more videos, lower --min-score, or --allow-no-match to go on without references",
-            )
-        return good
+        ranking = Ranking().anyhow() if anything else Ranking()
+        floor = None if anything else self.min_score
+        filters = Filters(without=self.choice.without)
+        query = self.choice.query or prompt
+        return self.library.search(query, k=k, encoder=self._encoder, min_score=floor, ranking=ranking, filters=filters)
+
+    def _why(self, prompt: str, hits: Sequence[Hit]) -> str:
+        if hits:
+            return " that can be used as a reference"
+        nearest = self._search(prompt, 1, anything=True)
+        if not nearest:
+            return ": it holds no clips that may be taken"
+        fit = "" if nearest[0].fit is None else f" and fits with {nearest[0].fit:.3f}"
+        floor = "" if self.min_score is None else f", the floor is {self.min_score:.3f}"
+        return f": the best clip, {_named(nearest[0])}, scores {nearest[0].score:.3f}{fit}{floor}"
 
     def record(self, k: int) -> RetrievalRecord:
         """For the provenance."""
         card = self.library.card
-        return RetrievalRecord(str(self.folder.absolute()), card.name, card.fingerprint, k, self.min_score)
+        return RetrievalRecord(str(self.folder.absolute()), card.name, card.fingerprint, k, self.min_score, self.choice.query)
 
 
 def floor_for(card: EncoderCard, asked: float | None, encoder: str, own: float) -> float | None:
@@ -73,3 +109,7 @@ def floor_for(card: EncoderCard, asked: float | None, encoder: str, own: float) 
     if asked is not None:
         return asked
     return own if card.name.partition("/")[0] == encoder.partition("/")[0] else None
+
+
+def _named(hit: Hit) -> str:
+    return f"{Path(hit.clip.path).name}@{hit.clip.start:.2f}-{hit.clip.end:.2f}"

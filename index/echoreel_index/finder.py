@@ -45,7 +45,7 @@ class Finder:
     def search(self, query: Query, *, k: int, filters: Filters, ranking: Ranking, min_score: float | None) -> list[Hit]:
         """At most k hits that differ and fit, best first."""
         asked = self._question(query)
-        others = self._background(query, asked) if ranking.floor > 0 else None
+        others = self._background(query, asked)
         total, wanted = self._store.count(), max(POOL, 8 * k)
         while True:
             pool = self._candidates(query, asked, filters, ranking, wanted)
@@ -58,7 +58,7 @@ class Finder:
     def ranked(self, query: Query, *, filters: Filters, ranking: Ranking) -> list[Hit]:
         """Every window that passes the filters, in the ranking's order: nothing is left out for being alike or for not fitting."""
         asked = self._question(query)
-        others = self._background(query, asked) if ranking.floor > 0 else None
+        others = self._background(query, asked)
         pool = self._candidates(query, asked, filters, ranking, self._store.count())
         return ranked(asked, pool, ranking=ranking, background=others)
 
