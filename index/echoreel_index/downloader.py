@@ -3,6 +3,7 @@
 - Connections go through `addresses.Reach`; yt-dlp's other ways to the network (curl_cffi, websockets, requests) are not used,
   nor are programs that would open connections of their own: FFmpeg, rtmpdump, aria2c. So sites that insist on a browser's
   fingerprint, live streams and RTMP are out of reach, and pictures and sound are never merged: the best picture alone is taken.
+  (Deno, where it is installed, runs a site's own script for yt-dlp, without access to files or to the network.)
 - Nothing is printed, no update is looked for, no settings file is read, cookies are read and never written back.
 - Files go to a folder of ours under a name of ours: what a server calls its file never becomes a path.
 """
@@ -27,7 +28,7 @@ TIMEOUT = 20.0
 """Seconds of silence after which a transfer counts as broken."""
 ENOUGH = 720
 """Lines: encoders and video models see far fewer."""
-NEVER = "no-ffmpeg"
+NEVER = "/nonexistent/ffmpeg"
 """A place where no FFmpeg is: yt-dlp must not find the user's."""
 
 
@@ -118,6 +119,8 @@ def said(error: BaseException) -> str:
     text = re.sub(r"^ERROR:\s*", "", text)
     text = re.sub(r"^\[[\w:.+ -]+\]\s+(?:\S+: )?(?=\S)", "", text)
     text = re.split(r"\s*\(caused by |; please report this issue|;? ?see {1,2}https://github", text)[0]
+    if "ffmpeg" in text.lower():
+        return "it is a live or encrypted stream, which is not fetched"
     known = isinstance(error, (OSError, ValueError)) or type(error).__module__.startswith("yt_dlp")
     return " ".join((text if known else f"{type(error).__name__}: {text}").split())[:300]
 
@@ -144,7 +147,7 @@ def _options(access: Access, heard: Heard, tallest: int | None) -> dict[str, Any
         "retries": access.retries, "fragment_retries": access.retries, "extractor_retries": min(access.retries, 3),
         "socket_timeout": access.timeout, "ratelimit": access.rate,
         "cookiesfrombrowser": (browser, profile or None, None, None) if browser else None,
-        "cachedir": str(access.cache) if access.cache else False, "remote_components": [],
+        "cachedir": str(access.cache) if access.cache else False, "remote_components": [], "geo_bypass": False,
     }  # fmt: skip
 
 

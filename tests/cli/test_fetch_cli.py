@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -137,6 +138,20 @@ def test_bars_show_titles_as_they_are(server: Loopback, tmp_path: Path) -> None:
     text = heard.decode()
     assert "[/b] [red]x (MB)" in text and "Traceback" not in text
     assert text.index("[/b] [red]x (MB)") < text.index("fetched ") < text.index("404") < text.index("1 of 2 videos could not be fetched")
+
+
+def test_a_killed_run_leaves_nothing_half(server: Loopback, film: bytes, tmp_path: Path, cli: Cli) -> None:
+    server.stalls = [1 << 30, 1500]
+    command = [sys.executable, "-m", "echoreel_cli", "fetch", server.url("clip.mp4"), "--to", str(tmp_path), *HOST]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "index")])}
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(server.seen) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait(timeout=60) == -9
+    assert [path.name for path in tmp_path.rglob("*.mp4")] == [] and not list(tmp_path.rglob("*.info.json"))
+    done = cli("fetch", server.url("clip.mp4"), "--to", tmp_path, *HOST, "-q")
+    assert done.code == 0 and Path(done.out.strip()).read_bytes() == film
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -307,6 +308,21 @@ def test_segments_of_a_stream_are_put_together(server: Loopback, draw_video: Dra
     server.types["list.m3u8"] = "application/vnd.apple.mpegurl"
     (one,) = get(server.url("list.m3u8"))
     assert one.path is not None and one.path.name == "list [list].ts" and probe(one.path).width == 64
+
+
+def test_no_other_program_is_started(server: Loopback, get: Get, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("ffmpeg", "ffprobe", "aria2c", "curl", "wget", "rtmpdump", "mplayer"):
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started-$(basename $0)\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    key = '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="key"'
+    server.files["list.m3u8"] = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n{key}\n#EXTINF:2,\none.ts\n#EXT-X-ENDLIST\n".encode()
+    server.types["list.m3u8"] = "application/vnd.apple.mpegurl"
+    locked, plain = get(server.url("list.m3u8"), server.url("clip.mp4"))
+    assert (locked.status, locked.reason) == ("failed", "it is a live or encrypted stream, which is not fetched")
+    assert plain.status == "fetched" and not list(tmp_path.glob("started-*"))
 
 
 def test_what_was_fetched_before_is_left_out(server: Loopback, get: Get, tmp_path: Path) -> None:
