@@ -110,11 +110,8 @@ def _place(heard: NDArray[np.int16], part: NDArray[np.int16], at: int) -> None:
 
 
 def _main(path: str, start: str, end: str) -> None:
-    import av
-
     from echoreel_index.worker import limit_memory
 
-    av.logging.set_level(av.logging.PANIC)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # only the answer may go to stdout
     limit_memory(MEMORY)

@@ -53,7 +53,8 @@ def available() -> dict[str, Opener]:
         pass
     import av
 
-    av.logging.set_level(av.logging.PANIC)
+    # FFmpeg's threads would need the interpreter to say something, while it waits for them to end: nobody listens to them.
+    av.logging.set_level(None)
     found["pyav"] = PyavReader
     return found
 

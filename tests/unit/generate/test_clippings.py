@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,53 @@ def test_a_clipping_has_its_frames_and_says_where_it_comes_from(film: Path, tmp_
     assert record["schema"] == "echoreel.clipping/1" and record["query"] == "a grey ramp" and record["score"] == 0.312346
     assert record["cut_from"] == {"path": str(film), "sha256": content_hash(str(film)), "start": 1.0, "end": 1.5, "id": "id1"}
     assert record["video"]["sha256"] == content_hash(str(one.video)) and record["sound"] is False
+
+
+TIMES = [0.0, 0.1, 0.14, 0.4, 0.9, 1.0, 1.06, 1.7, 1.74, 2.4]
+
+
+def staircase(path: Path, codec: str, *, gop: int, bframes: int) -> None:
+    """Ten frames at `TIMES`; frame n has the grey value 20 + 22 n."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.options = {"g": str(gop), "bf": str(bframes), "threads": "1"}
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, second in enumerate(TIMES):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 + 22 * number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(second * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "gop", "bframes"),
+    [
+        ("a.mp4", "libx264", 30, 3),
+        ("b.mkv", "libx264", 4, 2),
+        ("c.ts", "libx264", 3, 0),
+        ("d.mov", "mpeg4", 5, 0),
+        ("e.webm", "libvpx-vp9", 5, 0),
+    ],
+)
+@pytest.mark.parametrize(("start", "end", "numbers"), [(0.14, 1.06, [2, 3, 4, 5]), (0.6, 1.72, [3, 4, 5, 6, 7])])
+def test_every_frame_at_its_time_whatever_the_container(
+    name: str, codec: str, gop: int, bframes: int, start: float, end: float, numbers: list[int], tmp_path: Path, decoder: Decoder
+) -> None:
+    """Read back by PyAV alone: none of our own readers has a say."""
+    import av
+
+    staircase(tmp_path / name, codec, gop=gop, bframes=bframes)
+    (one,) = clippings([hit(tmp_path / name, start, end)], "x", tmp_path / "out")
+    write_clipping(one, decoder, library="/lib", encoder="mini", force=False)
+    with av.open(str(one.video)) as container:
+        seen = [(frame.time, float(frame.to_ndarray(format="rgb24").mean())) for frame in container.decode(video=0)]
+        length = float(container.streams.video[0].duration * container.streams.video[0].time_base)
+    assert [round((grey - 20) / 22) for _, grey in seen] == numbers
+    assert [time for time, _ in seen] == pytest.approx([0.0, *(TIMES[number] - start for number in numbers[1:])], abs=2e-3)
+    assert length == pytest.approx(end - start, abs=2e-3)
 
 
 def test_index_and_gen_read_what_stands_beside_a_clipping(film: Path, tmp_path: Path, decoder: Decoder) -> None:

@@ -91,6 +91,14 @@ def test_a_start_behind_the_end_is_an_error(tmp_path: Path, make_video: MakeVide
         taken(path, 1.0, 1.0, decoder)
 
 
+def test_a_reader_that_stops_early_never_hangs(tmp_path: Path, make_video: MakeVideo) -> None:
+    """Closing a file while FFmpeg's threads still decode: once in some hundred times it hung when they had something to log."""
+    path = make_video(tmp_path / "film.ts", times=VARIABLE, gop=3)
+    with Decoder(limit=5) as own:
+        for _ in range(150):
+            assert [showing.start for showing in excerpt(path, 0.13, 0.95, decoder=own)] == pytest.approx([0, 0.27, 0.77])
+
+
 def test_no_moment_belongs_to_two_excerpts_or_to_none() -> None:
     times = np.array(VARIABLE)
     line = Timeline(times, np.array([0]), 2.8)
