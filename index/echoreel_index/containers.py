@@ -65,12 +65,16 @@ def opened(path: str) -> Any:
     import av
 
     check_file(path)
+    av.logging.set_level(av.logging.PANIC)  # errors carry FFmpeg's words; only while nothing decodes, see `worker`
     try:
         return av.open(path, metadata_errors="ignore", options={"protocol_whitelist": "file"})
-    except (OSError, ValueError) as error:
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        forgive(error)
         log = getattr(error, "log", None)  # (level, place, words) of FFmpeg's own last message, which says most
         words = log[2].strip() if log else getattr(error, "strerror", None) or last_line(error)
-        raise Refused(f"cannot be opened as a video: {words}") from error
+        raise Refused(f"cannot be opened as a video: {' '.join(words.split())[:200]}") from error
+    finally:
+        av.logging.set_level(None)
 
 
 def check_file(path: str) -> None:

@@ -146,26 +146,35 @@ class Decoder:
         """Look through a whole file once: its Samples as soon as they are decoded, and last of all exactly one Scan.
 
         Nothing is read ahead, and not more than one frame is held. The iterator may be closed early. What PyAV fails to give in
-        the middle of a file is asked of decord. Time that the caller takes for itself does not count against the limits.
+        the middle of a file is asked of PyAV with one thread, then of decord. Time that the caller takes for itself does not count against the limits.
         Raises VideoError, also after some Samples.
         """
-        given, why = 0, ""
-        if self._process is None:
-            self._start()
-        for backend in reversed(self._backends):
+        given, why, lost = 0, "", False
+        for backend, threads in self._ways():
+            if threads == 1 < self.threads and backend == self._backends[-1] and not lost:
+                continue
             try:
-                for found in self._scan_once(path, backend, settings, given):
+                for found in self._scan_once(path, backend, settings, threads, given):
                     given += isinstance(found, Sample)
                     yield found
                 return
             except Refused:
                 raise
             except (_WorkerLost, VideoError) as error:
-                why = why or (f"the decoder {error}" if isinstance(error, _WorkerLost) else str(error))
+                lost = isinstance(error, _WorkerLost)
+                why = why or (f"the decoder {error}" if lost else str(error))
         raise VideoError(why)
 
-    def _scan_once(self, path: str, backend: str, settings: ScanSettings, skip: int) -> Iterator[Sample | Scan]:
-        request = {"settings": asdict(settings), "threads": self.threads, "skip": skip}
+    def _ways(self) -> list[tuple[str, int]]:
+        """(backend, threads) to scan with, best first. FFmpeg's frame threads may lock each other for ever on damaged files, so that
+        what hangs or crashes with several is tried with one."""
+        if self._process is None:
+            self._start()
+        *others, best = self._backends
+        return list(dict.fromkeys([(best, self.threads), (best, 1), *((other, 1) for other in reversed(others))]))
+
+    def _scan_once(self, path: str, backend: str, settings: ScanSettings, threads: int, skip: int) -> Iterator[Sample | Scan]:
+        request = {"settings": asdict(settings), "threads": threads, "skip": skip}
         self._waited, before = 0.0, None
         self._send({"op": "scan", "path": path, "backend": backend, **request})
         allowed, finished = self._allowance(path, 0.0), False

@@ -211,10 +211,27 @@ def half_way(tmp_path: Path) -> list[str]:
 
 def test_what_one_reader_fails_to_give_the_other_does(tmp_path: Path, make_video: MakeVideo, half_way: list[str]) -> None:
     whole = make_video(tmp_path / "whole.mp4")
-    with Decoder(command=half_way) as decoder:
+    with Decoder(command=half_way, threads=1) as decoder:
         samples, scan = look(decoder, whole, ScanSettings())
         assert [sample.moment for sample in samples] == pytest.approx([0.25, 0.75, 1.25, 1.75, 2.25, 2.75])
         assert scan.end == pytest.approx(3.0)
         with pytest.raises(VideoError, match="crashed"):
             list(decoder.scan(str(make_video(tmp_path / "twice.mp4")), ScanSettings()))
         assert len(look(decoder, whole, ScanSettings())[0]) == 6
+
+
+def test_what_fails_with_several_threads_is_tried_with_one(tmp_path: Path, make_video: MakeVideo) -> None:
+    """FFmpeg's frame threads lock each other on some damaged files; decord does not read all containers."""
+    script = tmp_path / "locking.py"
+    script.write_text(
+        "import os\n"
+        "from echoreel_index.readers import PyavReader\n"
+        "from echoreel_index.worker import serve\n"
+        "class Locking(PyavReader):\n"
+        "    def watch(self, *, keyframes, threads):\n"
+        "        if threads > 1: os.abort()\n"
+        "        return super().watch(keyframes=keyframes, threads=threads)\n"
+        "serve({'pyav': Locking})\n"
+    )
+    with Decoder(command=[sys.executable, str(script)], threads=2) as decoder:
+        assert len(look(decoder, make_video(tmp_path / "a.mp4"), ScanSettings())[0]) == 6
