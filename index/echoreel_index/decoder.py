@@ -145,8 +145,9 @@ class Decoder:
     def scan(self, path: str, settings: ScanSettings) -> Iterator[Sample | Scan]:
         """Look through a whole file once: its Samples as soon as they are decoded, and last of all exactly one Scan.
 
-        Nothing is read ahead, and not more than one frame is held. The iterator may be closed early. What PyAV fails to give in
-        the middle of a file is asked of PyAV with one thread, then of decord. Time that the caller takes for itself does not count against the limits.
+        Nothing is read ahead, and not more than one frame is held. The iterator may be closed early. What PyAV fails to give, be it
+        in the middle of a file, is asked of PyAV with one thread and then of decord. Time that the caller takes for itself does
+        not count against the limits.
         Raises VideoError, also after some Samples.
         """
         given, why, lost = 0, "", False
