@@ -32,8 +32,11 @@ PLACE_PREPOSITIONS = frozenset(
 """They begin where it happens, or what is worn, unless their noun belongs to the action (`on their hands`)."""
 WORN = frozenset("wearing dressed clad".split())
 """They begin what is worn."""
-AIMING = frozenset("pointing looking staring laughing smiling shouting yelling barking aiming shooting throwing pecking".split())
-"""Verbs whose `at` says at what, not where."""
+BOUND = {
+    "at": frozenset("pointing looking staring laughing smiling shouting yelling barking aiming shooting throwing".split()),
+    "on": frozenset("putting trying turning switching".split()),
+}
+"""Place prepositions that belong to some verbs: what they point at, what they put on."""
 TIMES_OF_DAY = frozenset("night sunset sunrise dawn dusk noon midnight home work school".split())
 OTHER_PREPOSITIONS = frozenset("with of from to over through into onto off up down around round towards toward past like for about".split())
 """After a verb these belong to the action: over a fence, like a frog, with a ball."""

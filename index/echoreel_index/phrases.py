@@ -33,7 +33,8 @@ _WORD = re.compile(r"\w+(?:['\u2019-]\w+)*", re.UNICODE)
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\uac00-\ud7af]+")
 """Runs of scripts that are written without spaces, or whose words take endings: Japanese, Chinese, Thai, Korean."""
 _FRAMING = re.compile(
-    r"^(?:(?:a|an|the|some)\s+)?(?:short\s+)?(?:video|clip|footage|film|shot|photo|picture)s?\s+(?:of|with|showing|that shows|in which)\s+",
+    r"^(?:(?:a|an|the|some)\s+)?(?:short\s+)?(?:video|clip|footage|film|shot|photo|picture|slow[ -]motion|close[ -]?up)s?"
+    r"\s+(?:of|with|showing|that shows|in which)\s+",
     re.IGNORECASE,
 )
 _PRONOUN = {"he": "a man", "she": "a woman", "it": "it", "i": SOMEONE, "you": SOMEONE, "we": "people", "they": "people"}
@@ -96,7 +97,7 @@ def parse(text: str) -> Phrase | None:
     first = at - 1 if at and f"{words[at - 1]}-{en.base_of(verb)}".lower() in en.DONE else at
     verb = _joined(" ".join(words[first:at]), verb)
     subject, clothes, place = _who(words[:first])
-    action, late_clothes, late_place = _what(_participles(words[at + 1 :]), aims=verb in en.AIMING)
+    action, late_clothes, late_place = _what(_participles(words[at + 1 :]), verb)
     return Phrase(subject or SOMEONE, _joined(verb, action), _joined(clothes, late_clothes), _joined(place, late_place))
 
 
@@ -160,14 +161,26 @@ def _verb_at(words: Sequence[str], at: int) -> str | None:
     lower = [word.lower() for word in words]
     word, before = lower[at], lower[:at]
     if word.endswith("ing") and len(word) > 4 and word not in en.NO_VERB_IN_ING:
-        after_article = bool(before) and (before[-1] in en.DETERMINERS or before[-1] in en.COLOURS)
-        compound = at + 1 < len(words) and f"{word}-{lower[at + 1]}" in en.COMPOUNDS
-        return None if after_article or (compound and before and before[-1] in en.PLACE_PREPOSITIONS) else word
+        compound = _is_compound(lower, at) and (not before or before[-1] in en.PLACE_PREPOSITIONS)
+        return None if compound or _after_article(before) else word
     if not before:
         return en.gerund(word) if word in en.VERBS and word not in en.CLOTHES else None
     if before == ["to"] or (before == ["how", "to"]):
         return en.gerund(word)
     return _finite(lower, at)
+
+
+def _after_article(before: Sequence[str]) -> bool:
+    """Whether a noun must follow: after `a`, after `a red`, but not after `in red`."""
+    if before and before[-1] in en.COLOURS:
+        return _after_article(before[:-1])
+    return bool(before) and (before[-1] in en.DETERMINERS or before[-1].endswith("'s"))
+
+
+def _is_compound(lower: Sequence[str], at: int) -> bool:
+    """Whether the word at `at` and the next one name a thing: `swimming pool`, `running shoe`."""
+    pair = "-".join(lower[at : at + 2])
+    return pair in en.COMPOUNDS or f"{pair}s" in en.COMPOUNDS
 
 
 def _finite(lower: Sequence[str], at: int) -> str | None:
@@ -177,16 +190,19 @@ def _finite(lower: Sequence[str], at: int) -> str | None:
     if word in en.AUXILIARIES or word in en.CLOTHES or word in en.STOP_WORDS - {"do", "does", "did"}:
         return None
     previous = before[-1]
-    if previous in en.DETERMINERS | en.PLACE_PREPOSITIONS | en.OTHER_PREPOSITIONS | en.COLOURS | en.WORN | {"and", "or"}:
+    if previous in en.PLACE_PREPOSITIONS | en.OTHER_PREPOSITIONS | en.WORN | {"and", "or"} or _after_article(before):
         return None
     inside = any(one in en.PLACE_PREPOSITIONS | en.WORN | en.OTHER_PREPOSITIONS for one in before)
     singular = before[0] in en.SINGULAR | {"the"} or before[0] in en.PRONOUNS or previous in en.RELATIVES
+    bare = len(before) == 1 and base is not None and not previous.endswith("s") and previous not in en.VERBS
     if word.endswith("s") and not word.endswith(("ss", "us", "is")):
         known = base is not None or word in ("does", "goes", "takes")
+        object_follows = at + 1 < len(lower) and lower[at + 1] in en.DETERMINERS
         # A singular subject leaves -s to the verb; inside `in a red shirt ...` only a known verb is believed.
-        return en.gerund(en.third_person_base(word)) if singular and (known or (not inside and before[0] != "the")) else None
+        believed = known or (not inside and (before[0] != "the" or object_follows))
+        return en.gerund(en.third_person_base(word)) if (singular and believed) or bare else None
     if base and word != base and word.endswith("ed") or word in en.PAST:
-        return en.gerund(base or word)
+        return f"being {word}" if previous in en.AUXILIARIES and word.endswith("ed") else en.gerund(base or word)
     many = before[0] in en.PLURAL or previous in en.PLURAL_PRONOUNS or (previous.endswith("s") and before[0] not in en.SINGULAR)
     return en.gerund(base) if base == word and many else None
 
@@ -228,7 +244,7 @@ def _noun(words: Sequence[str]) -> Phrase | None:
         return Phrase(SOMEONE, _joined(deed, more), clothes, place)
     lower = [word.lower() for word in words]
     for at in range(1, len(words) - 1):
-        if lower[at].endswith("ing") and en.base_of(lower[at]) and f"{lower[at]}-{lower[at + 1]}" not in en.COMPOUNDS and at <= 2:
+        if lower[at].endswith("ing") and en.base_of(lower[at]) and not _is_compound(lower, at) and at <= 2:
             subject, clothes, place = _who([*words[:at], *words[at + 1 :]])
             return Phrase(subject, lower[at], clothes, place)
     return None
@@ -247,11 +263,14 @@ def _who(words: Sequence[str]) -> tuple[str, str, str]:
     return _PRONOUN.get(who.lower(), who), _of(chunks, "clothes"), _of(chunks, "place")
 
 
-def _what(words: Sequence[str], *, aims: bool = False) -> tuple[str, str, str]:
-    """Words after the verb -> what belongs to the action, clothes, place; `aims` says that the verb takes an `at`."""
+def _what(words: Sequence[str], verb: str = "") -> tuple[str, str, str]:
+    """Words after the verb -> what belongs to the action, clothes, place."""
     chunks = _chunks(words)
-    if aims and chunks and chunks[0][0] == "place" and chunks[0][1][0].lower() == "at" and chunks[0][1][-1].lower() not in en.TIMES_OF_DAY:
-        chunks[0] = ("head", chunks[0][1])
+    if chunks and chunks[0][0] != "head":
+        first, *_, last = (word.lower() for word in chunks[0][1])
+        agent = first == "by" and verb.startswith("being ")
+        if agent or (verb in en.BOUND.get(first, ()) and last not in en.TIMES_OF_DAY):
+            chunks[0] = ("head", chunks[0][1])
     return _of(chunks, "head"), _of(chunks, "clothes"), _of(chunks, "place")
 
 
@@ -301,7 +320,7 @@ def _kind(chunk: Sequence[str]) -> str:
     lower = [word.lower() for word in chunk]
     if len(lower) < 2 or lower[0] not in en.PLACE_PREPOSITIONS | en.WORN:
         return "head"
-    if lower[0] in en.WORN or any(word in en.CLOTHES for word in lower[1:]):
+    if lower[0] in en.WORN or lower[-1] in en.COLOURS or any(word in en.CLOTHES for word in lower[1:]):
         return "clothes"
     bound = any(word in en.POSSESSIVE for word in lower[1:2]) or (len(lower) > 1 and lower[-1] in en.OF_THE_ACTION)
     return "head" if bound else "place"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from echoreel_cli.mini.actions import ACTIONS, Action
@@ -28,6 +30,17 @@ from echoreel_index.phrases import TEMPLATES, action_of, parse, scene_of, stems_
         ("an old man dances and sings on a stage", "an old man dancing and singing", "an old man on a stage"),
         ("a dog catching a frisbee", "a dog catching a frisbee", "a dog"),
         ("a running dog", "a dog running", "a dog"),
+        ("dog jumps through hoop", "dog jumping through hoop", "dog"),
+        ("the goalkeeper saves a penalty", "the goalkeeper saving a penalty", "the goalkeeper"),
+        ("a person in red jumping", "a person jumping", "a person in red"),
+        ("A man (in blue) JUMPS!", "A man jumping", "A man in blue"),
+        ("a person putting on a jacket", "a person putting on a jacket", "a person"),
+        ("slow motion of a man diving into water", "a man diving into water", "a man"),
+        ("a man is being chased by a dog", "a man being chased by a dog", "a man"),
+        ("a person's hands clapping", "a person's hands clapping", "a person's hands"),
+        ("a person in a swimming pool doing a handstand", "a person doing a handstand", "a person in a swimming pool"),
+        ("a man riding a bike wearing a helmet", "a man riding a bike", "a man wearing a helmet"),
+        ("girl with long hair spinning", "girl with long hair spinning", "girl with long hair"),
         ("a person pointing at the sky in a park", "a person pointing at the sky", "a person in a park"),
         ("a person pointing at night", "a person pointing", "a person at night"),
         ("a girl skipping along in a park", "a girl skipping along", "a girl in a park"),
@@ -67,7 +80,7 @@ def test_actions_without_a_subject_get_one(text: str, action: str, scene: str) -
 @pytest.mark.parametrize(
     "text",
     ["a red car", "a person", "a cat asleep", "a man in a swimming pool", "a man wearing a hat", "a ring", "a dress", "glasses",
-     "", "  ", "the", "ing", "!?", "a glass of water", "clip-0001.mp4"],
+     "", "  ", "the", "ing", "!?", "a glass of water", "clip-0001.mp4", "boxing gloves", "a running shoe", "gymnast on a balance beam"],
 )  # fmt: skip
 def test_what_says_no_action_is_left_alone(text: str) -> None:
     assert parse(text) is None and scene_of(text) is None and action_of(text) is None
@@ -106,6 +119,16 @@ def test_templates_stand_around_the_action_or_the_whole() -> None:
     said = templates_of("a person in a red shirt doing a backflip on a beach")
     assert said[:2] == ["a person doing a backflip", "a video of a person doing a backflip"] and len(set(said)) == len(TEMPLATES)
     assert templates_of("a video of a red car")[:2] == ["a red car", "a video of a red car"]
+
+
+def test_any_words_in_any_order_do_no_harm() -> None:
+    words = "a the person man in on at wearing red shirt park does doing jumps jumping while and to is who by being put on hands -3 'x ing".split()
+    random = Random(0)
+    for _ in range(3000):
+        text = " ".join(random.choices(words, k=random.randint(1, 9)))
+        phrase = parse(text)
+        if phrase is not None:
+            assert phrase.subject and phrase.action and scene_of(text) == phrase.scene and action_of(text) == phrase.alone, text
 
 
 def test_words_of_any_script() -> None:
