@@ -15,6 +15,7 @@ import pytest
 from echoreel_cli.commands.asking import moment, parsed_weights, searches
 from echoreel_cli.generate.write import video_bytes
 from echoreel_index.decode import Decoder, frames_at
+from echoreel_index.search import Weights
 
 Cli = Callable[..., Any]
 FPS = 8
@@ -98,7 +99,7 @@ def test_explain_says_why_below_each_hit(cli: Cli) -> None:
     hits_at = [number for number, line in enumerate(lines) if not line.startswith("    ")]
     assert len(hits_at) == 2 and "one.mp4" in lines[0]
     reasons = lines[hits_at[0] + 1 : hits_at[1]]
-    assert reasons[0].split()[0] == "visual" and reasons[0].split()[2:] == ["place", "1", "weight", "1"]
+    assert reasons[0].split()[0] == "visual" and reasons[0].split()[2:] == ["place", "1", "weight", f"{Weights().visual:g}"]
     assert len({line.index("weight") for line in reasons if "weight" in line}) == 1, "in columns"
     assert reasons[-1].startswith("    fused ") and ", fit " in reasons[-1]
     still = cli("search", "a person lunging", "--under", "*/still.mp4", "--any", "--explain").out
@@ -162,7 +163,7 @@ def test_paths_may_be_relative_and_ids_are_left_out(cli: Cli, films: Path, monke
 def test_weights_switch_signals(cli: Cli) -> None:
     (one,) = hits(cli("search", "a person lunging", "--any", "--k", 1, "--json", "--weights", "visual=0,best=2.5"))
     weights = {signal["name"]: signal["weight"] for signal in one["signals"]}
-    assert "visual" not in weights and weights["best"] == 2.5 and weights["verb"] == 1
+    assert "visual" not in weights and weights["best"] == 2.5 and weights["verb"] == Weights().verb
 
 
 def test_a_clip_and_a_picture_find_what_looks_like_them(cli: Cli, films: Path, tmp_path: Path) -> None:
@@ -291,8 +292,6 @@ def test_moments_of_dates() -> None:
 
 
 def test_weights_that_are_not_named_stay() -> None:
-    from echoreel_index.search import Weights
-
     assert parsed_weights("words=0, verb = 2", Weights()) == Weights(words=0.0, verb=2.0)
 
 
