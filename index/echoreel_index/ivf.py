@@ -141,15 +141,14 @@ class IvfFile:
         """Rows of the base whose codes are closest."""
         if self._plan is None or self._base.ntotal == 0:
             return np.empty(0, np.int64)
-        settings, chosen = replace(self._plan, candidates=max(self._plan.candidates, 10 * k)), None
+        chosen, left = None, self._base.ntotal - len(self._gone)
         if among is not None:
-            # The fewer of a list may be returned, the more lists have to be looked into.
-            share = len(among) / self._base.ntotal
-            settings = replace(settings, probes=min(settings.lists, int(np.ceil(settings.probes / min(share, 1)))))
-            chosen = selector(self._alive(among))
+            chosen, left = selector(self._alive(among)), len(among)
         elif len(self._gone):
-            faiss = faiss_module()
-            chosen = faiss.IDSelectorNot(selector(self._gone))
+            chosen = faiss_module().IDSelectorNot(selector(self._gone))
+        # The fewer are left of those that the lists were learned from, the more lists have to be looked into.
+        probes = int(np.ceil(self._plan.probes * max(1.0, self._learned / max(left, 1))))
+        settings = replace(self._plan, probes=min(self._plan.lists, probes), candidates=max(self._plan.candidates, 10 * k))
         return probe(self._base, vector, settings, chosen)
 
     def _alive(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:

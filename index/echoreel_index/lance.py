@@ -128,12 +128,12 @@ class LanceTable:
     def _candidates(self, vector: NDArray[np.float32], k: int, plan: VectorPlan, among: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Rows of the table that seem closest."""
         query = self._table.search(np.asarray(vector, np.float32)).distance_type("dot").limit(max(plan.candidates, 10 * k))
-        probes = plan.probes
         if among is not None:
             query = query.where(f"row IN ({','.join(map(str, among.tolist()))})", prefilter=True)
-            probes = min(plan.lists, int(np.ceil(probes * max(1.0, self._table.count_rows() / len(among)))))
         if self._note:
-            query = query.nprobes(probes)
+            # The fewer are left of those that the lists were learned from, the more lists have to be looked into.
+            left = len(among) if among is not None else self._table.count_rows()
+            query = query.nprobes(min(plan.lists, int(np.ceil(plan.probes * max(1.0, self._note["learned"] / max(left, 1))))))
         rows: NDArray[np.int64] = query.select(["row", "_distance"]).to_arrow()["row"].to_numpy()
         return rows
 

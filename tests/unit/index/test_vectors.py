@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,9 +133,11 @@ class TestEveryForm:
     def test_what_is_removed_is_never_found_and_what_is_new_is(self, make: Make) -> None:
         truths = Truths(700)
         index = follow(make(truths), truths)
-        gone = {row for row, _ in truths.nearest(query(), 40)}
+        gone = {row for row, _ in truths.nearest(query(), 300)}  # more than are scored again
         for row in gone:
             del truths.held[row]
+        index.catch_up(truths.rows(), truths.after)
+        agrees(index, truths)
         new = truths.add(60)
         index.catch_up(truths.rows(), truths.after)
         assert not gone & {row for row, _ in index.nearest(query(), 100)}
@@ -332,11 +335,14 @@ class TestListed:
         monkeypatch.setattr(ivf, "tune", lambda start, recall: (start, 1.0))  # eight lists of 32
         truths = Truths(2000)
         index = follow(self.make(tmp_path, truths), truths)
-        agrees(index, truths, among=truths.rows()[1::37])
+        agrees(index, truths, 40, among=truths.rows()[1::37])
 
     def test_lists_made_and_kept_in_memory_are_not_made_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        worst = {"probes": 1, "candidates": 1}
+        monkeypatch.setattr(ivf, "tune", lambda start, recall: (replace(start, **worst), 0.0))
         truths = Truths(600)
-        index = follow(self.make(tmp_path, truths), truths)
+        truths.held |= {row + 1: truths.held[row] for row in range(1, 600, 2)}  # twins: it would not be recognised
+        index = follow(self.make(tmp_path, truths, 1), truths)
         monkeypatch.setattr(ivf, "learned_lists", None)
         truths.add(5)
         index.catch_up(truths.rows(), truths.after)
