@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from echoreel_index.background import SENTENCES
 from echoreel_index.catalogue import Allowed, Catalogue, best
+from echoreel_index.content_words import words_of
 from echoreel_index.decoder import Decoder
 from echoreel_index.encode import Encoder, unit
 from echoreel_index.filters import Filters
 from echoreel_index.fit import Background, background
 from echoreel_index.nouns import Hit
-from echoreel_index.phrases import words_of
 from echoreel_index.pictures import still
 from echoreel_index.query import PICTURE_SUFFIXES, Query, Term
 from echoreel_index.question import question

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echoreel_index.phrases import action_of, stems_of
+from echoreel_index.content_words import stems_of
+from echoreel_index.phrases import action_of
 from echoreel_index.signals import Candidate, Question, Vector
 
 SAME = 0.9

@@ -30,8 +30,6 @@ TEMPLATES = (
 """Sentences around an action; the mean of their unit vectors leans less on any one wording."""
 
 _WORD = re.compile(r"\w+(?:['\u2019-]\w+)*", re.UNICODE)
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f\uac00-\ud7af]+")
-"""Runs of scripts that are written without spaces, or whose words take endings: Japanese, Chinese, Thai, Korean."""
 _FRAMING = re.compile(
     r"^(?:(?:a|an|the|some)\s+)?(?:short\s+)?(?:video|clip|footage|film|shot|photo|picture|slow[ -]motion|close[ -]?up)s?"
     r"\s+(?:of|with|showing|that shows|in which)\s+",
@@ -99,35 +97,6 @@ def parse(text: str) -> Phrase | None:
     subject, clothes, place = _who(words[:first])
     action, late_clothes, late_place = _what(_participles(words[at + 1 :]), verb)
     return Phrase(subject or SOMEONE, _joined(verb, action), _joined(clothes, late_clothes), _joined(place, late_place))
-
-
-def words_of(text: str) -> list[str]:
-    """The content words of a text in any script, for the word index: lower case, no stop words, each once.
-
-    Scripts without spaces give each pair of neighbouring signs, so that parts of a run are found; index with the same function.
-    """
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    found: dict[str, None] = {}
-    for run in re.findall(r"\w+", re.sub("['\u2019]s\\b|_", " ", plain)):
-        for part in _pieces(run):
-            if part not in en.STOP_WORDS:
-                found[part] = None
-    return list(found)
-
-
-def stems_of(text: str) -> frozenset[str]:
-    """The roots of the content words of a text, so that forms of one word meet; `push-ups` is one word here."""
-    return frozenset(en.stem(word) for word in words_of(text.replace("-", "")))
-
-
-def _pieces(run: str) -> list[str]:
-    """One run of letters as index words."""
-    found, last = [], 0
-    for match in _UNSPACED.finditer(run):
-        found += [run[last : match.start()]] if match.start() > last else []
-        signs, last = match.group(), match.end()
-        found += [signs[i : i + 2] for i in range(len(signs) - 1)] or [signs]
-    return found + ([run[last:]] if last < len(run) else [])
 
 
 def _words(text: str) -> list[str]:
@@ -246,7 +215,7 @@ def _noun(words: Sequence[str]) -> Phrase | None:
     for at in range(1, len(words) - 1):
         if lower[at].endswith("ing") and en.base_of(lower[at]) and not _is_compound(lower, at) and at <= 2:
             subject, clothes, place = _who([*words[:at], *words[at + 1 :]])
-            return Phrase(subject, lower[at], clothes, place)
+            return Phrase(subject or SOMEONE, lower[at], clothes, place)
     return None
 
 
@@ -296,7 +265,7 @@ def _chunks(words: Sequence[str]) -> list[tuple[str, list[str]]]:
         starts = _begins_place(words, at) and not (chunks[-1] and chunks[-1][-1].lower() in en.WORN)
         resumes = _is_ing_verb(words, at) and _kind(chunks[-1]) != "head"
         joined = lower == "and" and at + 1 < len(words) and _is_ing_verb(words, at + 1) and _kind(chunks[-1]) != "head"
-        if starts or resumes or joined or lower == "while":
+        if starts or resumes or joined or lower == "while" or _begins_subject(chunks[-1], lower):
             chunks.append([])
         if lower != "while":
             chunks[-1].append(word)
@@ -309,6 +278,12 @@ def _begins_place(words: Sequence[str], at: int) -> bool:
         return False
     after = words[at + 1].lower() if at + 1 < len(words) else "and"
     return words[at].lower() in en.WORN or after not in en.PLACE_PREPOSITIONS | {"and", "while"}
+
+
+def _begins_subject(chunk: Sequence[str], word: str) -> bool:
+    """Whether somebody new begins after a place or clothes: `on a beach, a person ...`."""
+    linked = en.PLACE_PREPOSITIONS | en.OTHER_PREPOSITIONS | en.WORN | en.DETERMINERS | {"and", "or"}
+    return _kind(chunk) != "head" and word in en.SINGULAR | en.PLURAL | en.PRONOUNS | {"the"} and chunk[-1].lower() not in linked
 
 
 def _is_ing_verb(words: Sequence[str], at: int) -> bool:
