@@ -20,6 +20,7 @@ import logging
 import os
 import pickle
 import queue
+import socket
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -62,6 +63,8 @@ CHAPTER = 10_000
 """Files of one pipeline; a longer list is many, one after another, for Ray keeps account of every task of a pipeline."""
 ENDING = 30.0
 """Seconds that a pipeline may take to come to rest."""
+ANSWER = 10.0
+"""Seconds that the head of a cluster may take to answer."""
 CHANGED = "it changed while it was being read; the next run takes it"
 WAITING = 8
 """Messages that may wait for the driver."""
@@ -79,16 +82,19 @@ class Crew:
 
 
 def crew(cpus: float, gpus: float, *, gpu: bool, decoders: int | None = None) -> Crew:
-    """Actors for a cluster of that size: an embedder for each GPU and a decoder for each CPU, or half of the CPUs for each kind.
+    """Actors for a cluster of that size: an embedder for each GPU and a decoder for each CPU; without GPUs the CPUs are shared
+    by halves, or as the number of `decoders` leaves them.
 
     Raises UsageError when a GPU is wanted and the cluster has none.
     """
     if gpu and gpus < 1:
         raise UsageError("the encoder is to run on a GPU, and the cluster has none", hint="say --device cpu, or add a node with a GPU")
-    embedders = int(gpus) if gpu else max(1, int(cpus) // 2)
-    taken = 0 if gpu else embedders
-    share = 1.0 if cpus >= taken + 1 else cpus / (taken + 1)
-    return Crew(min(decoders or 2**31, max(1, int(cpus) - taken)), embedders, share)
+    cores = max(1, int(cpus))
+    if gpu:
+        return Crew(min(decoders or cores, cores), int(gpus), min(1.0, cpus))
+    decoders = max(1, min(decoders or cores // 2, cores - 1))
+    embedders = max(1, cores - decoders)
+    return Crew(decoders, embedders, min(1.0, cpus / (decoders + embedders)))
 
 
 class RayEngine:
@@ -108,7 +114,7 @@ class RayEngine:
             run = _Run(files, known, self._settings)
             for first in range(0, len(files), CHAPTER):
                 chapter = range(first, min(first + CHAPTER, len(files)))
-                desk = ray.remote(num_cpus=0)(Desk).remote()
+                desk = _desk(ray)
                 with _Feeds(ray, self._rows(ray, desk, plan, run, chapter), desk) as feeds:
                     yield from run.outcomes(feeds)
                 yield from run.lost(chapter)
@@ -134,6 +140,14 @@ class RayEngine:
                     batch_size=ROWS,
                 )
             )
+
+
+def _desk(ray: Any) -> Any:
+    """The handle of a `Desk`, on the driver's own machine if it is a node of the cluster."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
 
 
 def _context(ray: Any) -> Any:
@@ -183,8 +197,9 @@ class _Run:
 
     def lost(self, chapter: Sequence[int]) -> Iterator[Outcome]:
         """Nothing may be left when the pipeline has ended; what is all the same has failed."""
+        waiting = {one for files in self._reading.values() for one in files[1:]}  # for others, whose fate they share
         for one in chapter:
-            if not self._settled[one]:
+            if not self._settled[one] and one not in waiting:
                 yield from self._begin(one)
                 yield from self._settle(one, Failed(self.files[one], "parts of it were lost on their way through the cluster"))
 
@@ -257,7 +272,8 @@ class _Run:
         gathered = self._gathered.pop(one, None)
         yield outcome
         sha256 = gathered.sha256 if gathered else next((key for key, files in self._reading.items() if files[0] == one), None)
-        for twin in self._reading.pop(sha256)[1:] if sha256 is not None else []:
+        twins = self._reading.pop(sha256)[1:] if sha256 is not None else []
+        for twin in twins:
             self._settled[twin] = 1
             yield replace(outcome, file=self.files[twin]) if isinstance(outcome, Failed) else Taken(self.files[twin], outcome.sha256, None)
 
@@ -358,17 +374,37 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
         return
     where = address or os.environ.get("RAY_ADDRESS") or "local"
+    check_address(where)
     own = {"object_store_memory": STORE, "include_dashboard": False, "num_cpus": max(2, os.cpu_count() or 1)} if where == "local" else {}
-    with _environment(QUIET), _muted():
+    with _environment(QUIET):
         try:
-            ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=True, **own)
+            with _muted():
+                ray.init(where, log_to_driver=False, logging_level=logging.CRITICAL, **own)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            hint = "say --address HOST:PORT of its head node, or `auto` on a node of it; without --address a cluster of one is started"
-            raise UsageError(f"there is no Ray cluster at {where}: {' '.join(str(error).split())[:200]}", hint=hint) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+            raise _no_cluster(where, str(error)) from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Raises UsageError for what cannot be a cluster's address, and where nobody answers: Ray itself would wait for minutes."""
+    if address.startswith("ray://"):
+        raise UsageError("Ray Data does not run through a Ray client", hint="run this on a node of the cluster with --address auto")
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise _no_cluster(address, str(error)) from error
+    elif address not in ("auto", "local"):
+        raise _no_cluster(address, "that is no address")
+
+
+def _no_cluster(address: str, why: str) -> UsageError:
+    hint = "say --address HOST:PORT of its head node, or auto on a node of it; without --address one is started here"
+    return UsageError(f"there is no Ray cluster at {address}: {' '.join(why.split())[:200]}", hint=hint)
 
 
 @contextmanager

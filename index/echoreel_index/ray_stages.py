@@ -27,8 +27,8 @@ from echoreel_index.errors import EchoreelError, EncoderMismatch, VideoError
 from echoreel_index.files import content_hash, stamp
 from echoreel_index.readers import Scan
 
-ROWS = BATCH // PART
-"""Parts that are embedded at once: a batch of frames."""
+ROWS = 4 * BATCH // PART
+"""Parts that an embedding actor is given at once: some batches of frames, or the messages would cost more than the network."""
 TRIES = 3
 """How often work is begun that kills the process which does it."""
 LOST = f"the process that read it was lost {TRIES} times"

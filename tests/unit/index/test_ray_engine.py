@@ -25,7 +25,7 @@ from echoreel_index.engine import Begun, Failed, LocalEngine, Outcome, Taken
 from echoreel_index.errors import EncoderMismatch, UsageError
 from echoreel_index.files import FileStamp, FoundFile, content_hash, stamp, walk
 from echoreel_index.nouns import EncoderCard
-from echoreel_index.ray_engine import RayEngine, crew, where_it_fails
+from echoreel_index.ray_engine import RayEngine, check_address, crew, where_it_fails
 from echoreel_index.ray_stages import LOST, Desk, EncoderRecipe, Question, opened
 
 MakeVideo = Callable[..., Path]
@@ -219,8 +219,8 @@ def test_actors_for_a_cluster() -> None:
         plan = crew(cpus, gpus, gpu=gpu, decoders=decoders)
         return plan.decoders, plan.embedders, plan.cpus
 
-    assert made(2) == (1, 1, 1.0) and made(16) == (8, 8, 1.0) and made(1) == (1, 1, 0.5)
-    assert made(16, 2, gpu=True) == (16, 2, 1.0) and made(16, decoders=3) == (3, 8, 1.0)
+    assert made(2) == made(2, decoders=8) == (1, 1, 1.0) and made(16) == (8, 8, 1.0) and made(1) == (1, 1, 0.5)
+    assert made(16, 2, gpu=True) == (16, 2, 1.0) and made(16, decoders=3) == (3, 13, 1.0)
     with pytest.raises(UsageError, match="GPU"):
         crew(16, 0, gpu=True)
 
@@ -258,6 +258,20 @@ def test_encoder_elsewhere_must_have_the_same_weights() -> None:
     assert opened(EncoderRecipe(partial(MortalEncoder, None), "e" * 64, 32)).card.name == "mortal"
     with pytest.raises(EncoderMismatch, match="other weights"):
         opened(EncoderRecipe(partial(MortalEncoder, None), "f" * 64, 32))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "nowhere", "127.0.0.1:99999999"])
+def test_address_without_a_cluster(address: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_address(address)
+    assert caught.value.hint is not None and "--address" in caught.value.hint
+
+
+def test_command_refuses_engines_that_are_none(cli: Cli, tmp_path: Path) -> None:
+    wrong = cli("index", tmp_path, "--engine", "spark")
+    lonely = cli("index", tmp_path, "--address", "auto")
+    assert (wrong.code, lonely.code) == (2, 2)
+    assert "there is no engine 'spark'" in wrong.err and "--engine ray" in lonely.err
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
