@@ -17,7 +17,6 @@ import os
 import selectors
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +29,7 @@ from echoreel_index.clips import Timeline
 from echoreel_index.containers import Probe, Refused
 from echoreel_index.errors import EchoreelError, VideoError
 from echoreel_index.passes import Frame
+from echoreel_index.patience import Patience
 from echoreel_index.readers import Sample, Scan, ScanSettings, Size
 from echoreel_index.worker import MEMORY
 
@@ -283,13 +283,20 @@ class Decoder:
 
     def _receive(self, limit: float) -> tuple[dict[str, Any], bytes]:
         """One answer. Raises VideoError for an answer that says so, _WorkerLost after a crash or `limit` seconds."""
-        deadline = time.monotonic() + limit
+        assert self._process is not None
+        patience = Patience(self._process.pid, limit)
+        try:
+            return self._answer(patience, limit)
+        finally:
+            self._waited += patience.charged
+
+    def _answer(self, patience: Patience, limit: float) -> tuple[dict[str, Any], bytes]:
         while (line_end := self._buffer.find(b"\n")) < 0:
-            self._fill(deadline, limit)
+            self._fill(patience, limit)
         head: dict[str, Any] = json.loads(self._buffer[:line_end])
         total = line_end + 1 + head["bytes"]
         while len(self._buffer) < total:
-            self._fill(deadline, limit)
+            self._fill(patience, limit)
         body = bytes(self._buffer[line_end + 1 : total])
         del self._buffer[:total]
         if "error" in head:
@@ -301,17 +308,15 @@ class Decoder:
     def _starved(self) -> str:
         return f"needs more than {self.memory:g} GiB of memory to decode"
 
-    def _fill(self, deadline: float, limit: float) -> None:
+    def _fill(self, patience: Patience, limit: float) -> None:
         assert self._process is not None and self._process.stdout is not None
         pipe = self._process.stdout.fileno()
-        asked = time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
-            ready = selector.select(max(0.0, deadline - asked))
-        self._waited += time.monotonic() - asked
-        if not ready:
-            self.close()
-            raise _WorkerLost(f"gave no answer for {limit:.0f} s")
+            while not selector.select(left := patience.left()):
+                if left == 0:
+                    self.close()
+                    raise _WorkerLost(f"gave no answer for {limit:.0f} s")
         chunk = os.read(pipe, PIPE)
         if not chunk:
             peak = self._peak_memory()

@@ -124,7 +124,8 @@ class LocalEngine:
     def _decoders(self, files: int) -> list[Decoder]:
         if self._given is not None:
             return list(self._given)
-        return [Decoder() for _ in range(min(self._workers, files))]
+        workers = min(self._workers, files)
+        return [Decoder(threads=max(1, (os.cpu_count() or 1) // workers)) for _ in range(workers)]
 
     def _outcomes(self, run: _Run) -> Iterator[Outcome]:
         batches: dict[tuple[int, ...], list[tuple[_File, Look]]] = {}

@@ -91,9 +91,22 @@ def _walk_folder(root: str, seen: set[tuple[int, int]], skip: str | None) -> Ite
             path = os.path.join(folder, name)
             if os.path.isdir(path):
                 below.append(path)
-            elif os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and (found := _look(path, seen)) is not None:
+            elif _may_be_video(path) and (found := _look(path, seen)) is not None:
                 yield found
         stack.extend(reversed(below))
+
+
+def _may_be_video(path: str) -> bool:
+    """By its suffix; of WebP files, most of which are pictures, by the header's flag for animations."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix != ".webp":
+        return suffix in VIDEO_SUFFIXES
+    try:
+        with open(path, "rb") as file:
+            head = file.read(21)
+    except OSError:
+        return False
+    return len(head) == 21 and head[12:16] == b"VP8X" and bool(head[20] & 2)
 
 
 def _look(path: str, seen: set[tuple[int, int]]) -> FoundFile | None:

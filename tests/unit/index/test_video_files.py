@@ -75,3 +75,13 @@ def test_compare_sorts_files_by_what_must_be_done() -> None:
 def test_roots_that_lie_in_others_are_dropped() -> None:
     assert merge_roots(["/a/b", "/c"], ["/a", "/ab"]) == ["/a", "/ab", "/c"]
     assert within("/a/x.mp4", ["/a"]) and not within("/ab/x.mp4", ["/a"]) and within("/x", ["/"])
+
+
+def test_of_webp_files_only_animations_are_found(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pictures = [Image.new("RGB", (32, 32), (40 * number, 0, 0)) for number in range(3)]
+    pictures[0].save(tmp_path / "still.webp")
+    pictures[0].save(tmp_path / "moving.webp", save_all=True, append_images=pictures[1:])
+    (tmp_path / "cut.webp").write_bytes(b"RIFF")
+    assert [Path(found.path).name for found in walk([tmp_path])] == ["moving.webp"]
