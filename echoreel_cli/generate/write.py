@@ -5,8 +5,9 @@
 `video_bytes` writes frames at one rate, as the generator makes them; `excerpt_bytes` writes frames as they come out of a
 film, each for its own time.
 
-One encoder thread and no time of day in the file, so that the same frames give the same bytes again. x264's macroblock tree is off: with
-AVX-512 it reads memory that nobody has written, and what it finds there changes the picture by some grey levels.
+A fixed number of encoder threads and no time of day in the file, so that the same frames give the same bytes again. x264's
+macroblock tree is off: with AVX-512 it reads memory that nobody has written, and what it finds there changes the picture by
+some grey levels.
 Colours are converted by BT.709 and the file says so, so that players and our own decoder read back what was meant.
 """
 
@@ -32,6 +33,8 @@ CRF = 12
 """Constant rate factor: visually lossless for small pictures, a tenth of the size of truly lossless."""
 EXCERPT_CRF = 16
 """For pieces of films: large pictures hide more."""
+EXCERPT_THREADS = 4
+"""Whatever the machine has: x264 gives other bytes with another number."""
 CLOCK = 90_000
 """Ticks a second of videos whose frames last as long as they please; what MPEG uses."""
 
@@ -76,7 +79,7 @@ def _mux(frames: np.ndarray[Any, Any], fps: float, file: Path, tags: Mapping[str
 
     with av.open(str(file), "w", format="mp4", options={"movflags": movflags}) as container:
         container.metadata.update(tags)
-        stream = _h264(container, frames.shape[1], frames.shape[2], Fraction(fps).limit_denominator(1001), CRF)
+        stream = _h264(container, frames.shape[1], frames.shape[2], Fraction(fps).limit_denominator(1001))
         for picture in frames:
             container.mux(stream.encode(_yuv(picture)))
         container.mux(stream.encode(None))
@@ -91,7 +94,7 @@ def _mux_timed(showings: Iterable[Showing], sound: Sound | None, file: Path, tag
         for showing in showings:
             picture = _even(showing.frame[None])[0]
             if stream is None:
-                stream = _h264(container, picture.shape[0], picture.shape[1], Fraction(30), EXCERPT_CRF, frames_in_order=True)
+                stream = _h264(container, picture.shape[0], picture.shape[1], Fraction(30), excerpt=True)
                 stream.codec_context.time_base = Fraction(1, CLOCK)
                 if sound is not None:
                     _put_sound(container, sound)
@@ -123,15 +126,15 @@ def _put(container: Any, packets: Iterable[Any], ends: Mapping[int, int]) -> Non
         container.mux(packet)
 
 
-def _h264(container: Any, height: int, width: int, rate: Fraction, crf: int, *, frames_in_order: bool = False) -> Any:
-    """A stream of `container`. With `frames_in_order` no frame refers to a later one: the last packet is the last frame."""
+def _h264(container: Any, height: int, width: int, rate: Fraction, *, excerpt: bool = False) -> Any:
+    """A stream of `container`. In an excerpt no frame refers to a later one, so that the last packet is the last frame."""
     stream = container.add_stream("libx264", rate=rate)
     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-    stream.options = {"crf": str(crf), "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
-    if frames_in_order:
-        stream.options = {**stream.options, "bf": "0"}
+    crf, threads = (EXCERPT_CRF, EXCERPT_THREADS) if excerpt else (CRF, 1)
+    in_order = {"bf": "0"} if excerpt else {}
+    stream.options = {"crf": str(crf), "preset": "medium", "threads": str(threads), "x264-params": "mbtree=0", **in_order}
     codec = stream.codec_context
-    codec.thread_count = 1
+    codec.thread_count = threads
     codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
     codec.color_range = _LIMITED_RANGE
     return stream
