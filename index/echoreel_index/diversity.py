@@ -42,9 +42,9 @@ def near_duplicate(one: Candidate, other: Candidate, threshold: float) -> bool:
     return bool(moments.min() >= threshold)
 
 
-def repetition(cosine: float) -> float:
-    """How much a window repeats another: 0 up to a cosine of `ALIKE`, then rising to 1."""
-    return min(1.0, max(0.0, (cosine - ALIKE) / (1 - ALIKE)))
+def repetition(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n) how much windows repeat another: 0 up to a cosine of `ALIKE`, then rising to 1."""
+    return np.asarray(np.clip((cosines - ALIKE) / (1 - ALIKE), 0, 1), np.float32)
 
 
 def choose(candidates: Sequence[Candidate], merit: NDArray[np.float64], *, k: int, diversity: float, duplicates: float) -> list[int]:
@@ -57,15 +57,15 @@ def choose(candidates: Sequence[Candidate], merit: NDArray[np.float64], *, k: in
     chosen: list[int] = []
     left = list(range(len(candidates)))
     cost = np.zeros(len(candidates))
+    means = np.array([candidate.mean for candidate in candidates])
     while left and len(chosen) < k:
         best = max(left, key=lambda place: (merit[place] - cost[place], -place))
         chosen.append(best)
-        taken = candidates[best]
-        left = [place for place in left if place != best and not _out(candidates[place], taken, duplicates)]
-        for place in left if diversity > 0 else ():
-            cost[place] = max(cost[place], diversity * repetition(float(candidates[place].mean @ taken.mean)))
+        taken, cosines = candidates[best], means @ means[best]
+        left = [place for place in left if place != best and not _out(candidates[place], taken, float(cosines[place]), duplicates)]
+        cost = np.maximum(cost, diversity * repetition(cosines))
     return chosen
 
 
-def _out(one: Candidate, chosen: Candidate, duplicates: float) -> bool:
-    return overlap(one.clip, chosen.clip) or near_duplicate(one, chosen, duplicates)
+def _out(one: Candidate, chosen: Candidate, cosine: float, duplicates: float) -> bool:
+    return overlap(one.clip, chosen.clip) or (cosine >= duplicates and near_duplicate(one, chosen, duplicates))

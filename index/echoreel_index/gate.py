@@ -20,8 +20,9 @@ class GateSettings:
     """Length. Services ask for 3 s of whole performances; one round of an action takes about one, and a file of 8 frames at 8 a
     second, as small models make them, lasts 0.875 s or 1 s by how its end is counted."""
     motion: float = 0.001
-    """Mean absolute difference of small grey pictures 1/8 s apart, 0 to 1. Noise of a still camera averages out in small pictures
-    and stays below it; signing hands before a wall make 0.002 to 0.02, one small figure on a still ground 0.002 to 0.03."""
+    """Mean absolute difference of small grey pictures 1/8 s apart, 0 to 1. Noise averages out in small pictures: a still camera
+    makes less than 0.0004 after compression (a very noisy one up to 0.005, and passes), signing hands before a wall 0.002 to 0.02,
+    one small drawn figure 0.001 to 0.03."""
     brightness: float = 0.04
     """Mean luma, 0 to 1. A night scene with a visible figure has about 0.1."""
     pixels: int = 48

@@ -50,8 +50,8 @@ def test_a_clip_encoded_twice_is_one_but_two_actions_before_one_wall_are_two() -
 
 
 def test_repetition_begins_where_pictures_are_alike() -> None:
-    assert repetition(-1) == repetition(ALIKE) == 0 and repetition(1.0001) == 1
-    assert repetition((1 + ALIKE) / 2) == pytest.approx(0.5)
+    cosines = np.array([-1, 0.5, ALIKE, (1 + ALIKE) / 2, 1, 1.0001], np.float32)
+    assert repetition(cosines).tolist() == pytest.approx([0, 0, 0, 0.5, 1, 1], abs=1e-5)
 
 
 def test_choose_leaves_out_what_overlaps_and_what_is_the_same() -> None:
