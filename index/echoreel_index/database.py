@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import numpy as np
 
@@ -75,12 +77,25 @@ CREATE TABLE failures (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns IN
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The database at `path`; made if it is not there."""
+    """The database at `path`; made if it is not there. Where its folder cannot be written it can only be read."""
+    if not os.access(path.parent, os.W_OK):
+        return sqlite3.connect(readable(path), timeout=30, isolation_level=None, check_same_thread=False, uri=True)
     db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA foreign_keys = ON")
     return db
+
+
+def readable(path: Path) -> str:
+    """The address under which SQLite reads a database and leaves it as it is, even on a disk that cannot be written."""
+    settled = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    return address(path, "immutable=1" if settled else "mode=ro")
+
+
+def address(path: Path, how: str) -> str:
+    """A path as SQLite's address."""
+    return f"file:{quote(os.fsencode(path.absolute()))}?{how}"
 
 
 @contextmanager
@@ -184,6 +199,8 @@ def unusable(folder: Path, error: Exception) -> LibraryError:
         return LibraryError(f"the disk with {folder} fails: {words}", hint="is it full, or gone? what was finished is kept; run again")
     if "readonly" in words or "locked" in words:
         return LibraryError(f"the library in {folder} cannot be written: {words}", hint="see who owns it, or who is using it")
+    if "unable to open" in words:
+        return LibraryError(f"the library in {folder} cannot be opened: {words}", hint="see who owns the folder, and what is in the way")
     hint = "if its file is damaged, delete the folder and index again; videos are not touched"
     return LibraryError(f"the library in {folder} cannot be read: {words}", hint=hint)
 

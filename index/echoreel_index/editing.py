@@ -7,9 +7,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
-from echoreel_index.database import DATABASE, FAILURES, transaction, unusable
+from echoreel_index.database import DATABASE, FAILURES, address, transaction, unusable
 
 
 class _Undone(Exception):
@@ -20,11 +19,11 @@ class _Undone(Exception):
 def editing(folder: Path, *, dry_run: bool = False, beside: str | None = None) -> Iterator[sqlite3.Connection]:
     """A transaction after which windows may have changed; `dry_run` takes everything back. The caller holds the right to write.
 
-    `beside` is the address (`readable`) of another database, which is called `other` inside.
+    `beside` is the address (`database.readable`) of another database, which is called `other` inside.
     Raises LibraryError when it cannot be written: then nothing has changed.
     """
     try:
-        db = sqlite3.connect(f"file:{quote(os.fsencode(folder.absolute() / DATABASE))}?mode=rw", timeout=30, isolation_level=None, uri=True)
+        db = sqlite3.connect(address(folder / DATABASE, "mode=rw"), timeout=30, isolation_level=None, uri=True)
     except FAILURES as error:
         raise unusable(folder, error) from error
     with closing(db):
@@ -42,12 +41,6 @@ def editing(folder: Path, *, dry_run: bool = False, beside: str | None = None) -
                     raise _Undone
         except _Undone:
             pass
-
-
-def readable(folder: Path) -> str:
-    """The address under which SQLite reads the library in `folder` and leaves it as it is, even on a disk that cannot be written."""
-    settled = not os.access(folder, os.W_OK) and not (folder / f"{DATABASE}-wal").exists()
-    return f"file:{quote(os.fsencode(folder.absolute() / DATABASE))}?{'immutable=1' if settled else 'mode=ro'}"
 
 
 def forget(db: sqlite3.Connection, paths: Sequence[str]) -> int:

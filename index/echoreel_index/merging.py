@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from echoreel_index import bans
-from echoreel_index.database import DATABASE, FAILURES, FIRST_FORMAT, FORMAT, connect, migrate, unusable
-from echoreel_index.editing import editing, readable, set_meta
+from echoreel_index.database import DATABASE, FAILURES, FIRST_FORMAT, FORMAT, connect, migrate, readable, unusable
+from echoreel_index.editing import editing, set_meta
 from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
 from echoreel_index.files import merge_roots, within
 from echoreel_index.nouns import EncoderCard
@@ -60,7 +60,7 @@ def source(folder: Path) -> Source:
     if not (folder / DATABASE).is_file():
         raise LibraryError(f"there is no library in {folder}", hint="name the folder of a library, as echoreel library show prints it")
     try:
-        with closing(sqlite3.connect(readable(folder), uri=True, timeout=30)) as db:
+        with closing(sqlite3.connect(readable(folder / DATABASE), uri=True, timeout=30)) as db:
             meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         card = EncoderCard(**json.loads(meta["card"]))
     except FAILURES as error:
@@ -123,19 +123,19 @@ def _merge_one(store: Store, one: Source, settings: str | None, dry_run: bool) -
 def _present_form(store: Store, one: Source) -> Iterator[str]:
     """The address of the source; of a copy in the present form, if it is of the first."""
     if one.form == FORMAT:
-        yield readable(one.folder)
+        yield readable(one.folder / DATABASE)
         return
     with tempfile.TemporaryDirectory(dir=store.folder, prefix=COPIES) as folder:
         try:
             with (
-                closing(sqlite3.connect(readable(one.folder), uri=True, timeout=30)) as old,
+                closing(sqlite3.connect(readable(one.folder / DATABASE), uri=True, timeout=30)) as old,
                 closing(connect(Path(folder) / DATABASE)) as new,
             ):
                 old.backup(new)
                 migrate(new, Path(folder))
         except FAILURES as error:
             raise unusable(one.folder, error) from error
-        yield readable(Path(folder))
+        yield readable(Path(folder) / DATABASE)
 
 
 def _check(db: sqlite3.Connection, one: Source, width: int) -> None:

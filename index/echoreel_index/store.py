@@ -42,6 +42,7 @@ __all__ = ["VECTORS", "Content", "FileRow", "Store", "WindowRow"]
 CHUNK = 4096
 """Vectors read from SQLite at once."""
 VERIFY = "see what else is: echoreel library verify; videos are not touched"
+OWNER = "see who owns it, and whether its disk can be written"
 UNIT_ERROR = 2e-3
 """How far float16 may bring a unit vector's length from 1."""
 Vector = NDArray[np.float32]
@@ -155,7 +156,7 @@ class Store:
         try:
             return open(self.folder / LOCK, "a+b", buffering=0)
         except OSError as error:
-            raise LibraryError(f"the library in {self.folder} cannot be written: {error.strerror}", hint="see who owns it") from error
+            raise LibraryError(f"the library in {self.folder} cannot be written: {error.strerror}", hint=OWNER) from error
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -215,8 +215,9 @@ def _captions(store: Store) -> tuple[int, list[Finding]]:
 def _words(store: Store) -> tuple[int, list[Finding]]:
     findings: list[Finding] = []
     # SQLite takes the check for a write, so it gets a connection of its own, and is taken back.
+    tables = ("file_words", "cue_words") if os.access(store.folder, os.W_OK) else ()
     with closing(connect(store.folder / DATABASE)) as db:
-        for table in ("file_words", "cue_words"):
+        for table in tables:
             try:
                 db.execute("BEGIN IMMEDIATE")
                 db.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")

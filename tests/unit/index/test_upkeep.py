@@ -406,6 +406,20 @@ def test_a_folder_that_cannot_be_written_is_said(folder: Path, videos: Path, enc
         assert library.search("green", k=1, encoder=encoder)
 
 
+def test_a_library_on_a_disk_that_cannot_be_written_is_searched_and_verified(
+    folder: Path, videos: Path, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK or Path(path) != folder)
+    with closing(Library.create_or_open(folder, encoder)) as library:
+        assert library.search("green", k=1, encoder=encoder) and damaged(library._store) == []
+        with pytest.raises(LibraryError, match="cannot be written"):
+            library.update([videos], settings=SETTINGS)
+    with closing(Store.create(tmp_path / "all", encoder.card)) as store:
+        assert merge(store, folder)[0].windows == 6
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before | {"lock": (folder / "lock").read_bytes()}
+
+
 # A reader while another writes.
 
 
