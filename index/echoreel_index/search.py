@@ -58,7 +58,7 @@ class Weights:
 class Ranking:
     """How candidates become hits. Every part can be switched off.
 
-    The defaults were reasoned, not searched for; on drawn clips two nudges (`best`, `motion`) were halved because they cost more than
+    The defaults were reasoned, not searched for; on drawn clips two nudges (`best`, `motion`) were made smaller because they cost more than
     they gave there.
     """
 
