@@ -2,6 +2,7 @@
 
     python -m benchmarks.kill_points --points 150             deeds killed at 150 moments, one JSON object
     python -m benchmarks.kill_points --points 0 --flips 200   200 databases with flipped bytes
+    python -m benchmarks.kill_points --points 0 --reads 200   200 readings while another process writes
 
 Deeds: index from nothing, index after changes, remove, rebuild of a damaged library, merge, and the step from the first form of
 the database to the present one. How they are killed, always by SIGKILL:
@@ -382,23 +383,25 @@ def wrongs(folder: Path, truth: Truth, *, damaged_before: bool = False) -> list[
 
 def wrong_hits(folder: Path, truth: Truth) -> list[str]:
     """Hits of searches whose times, content, score or vector are not those of an undisturbed library."""
+    with contextlib.closing(Library.open(folder)) as library:
+        return hits_of(library, truth)
+
+
+def hits_of(library: Library, truth: Truth) -> list[str]:
+    """See `wrong_hits`."""
     found: list[str] = []
-    encoder = ColourEncoder()
-    library = Library.open(folder)
-    try:
-        store = library._store
-        for word in WORDS:
-            query = encoder.embed_texts([word])[0]
+    encoder, store = ColourEncoder(), library._store
+    for word in WORDS:
+        query = encoder.embed_texts([word])[0]
+        with store.reading():
             for row, score in store.nearest(query, 1000):
                 for (name,) in store.ask("SELECT id FROM windows WHERE row = ?", (row,)):
                     if not right(name, None, score, query, truth):
                         found.append(f"a vector that no undisturbed library has: {name}")
-            for hit in [*library.search(word, k=10, encoder=encoder), *library.ranked(word, encoder=encoder)]:
-                clip = hit.clip
-                if not right(clip.id, (clip.sha256, clip.start, clip.end), hit.score, query, truth):
-                    found.append(f"a hit that no undisturbed library has: {clip.id}")
-    finally:
-        library.close()
+        for hit in [*library.search(word, k=10, encoder=encoder), *library.ranked(word, encoder=encoder)]:
+            clip = hit.clip
+            if not right(clip.id, (clip.sha256, clip.start, clip.end), hit.score, query, truth):
+                found.append(f"a hit that no undisturbed library has: {clip.id}")
     return found
 
 
@@ -738,6 +741,50 @@ def damage(folder: Path) -> list[str]:
         return [f"command: verify: {check.name}: {one.message}" for check in verify(store) for one in check.findings if one.damage]
 
 
+# Readers while another process writes.
+
+
+def try_reads(stage: Stage, count: int) -> dict[str, Any]:
+    """Verify and search so often while another process indexes, removes and indexes again without a pause."""
+    folder = stage.home / "shared"
+    fresh(stage, DEEDS["change"], folder)
+    before = in_child(lambda: dump(fresh(stage, DEEDS["change"], stage.home / "begin")))
+    truth = Truth.of(before, in_child(lambda: dump(stage.start("full"))))
+    writer = os.fork()
+    if writer == 0:
+        quietly(lambda: write_without_end(stage, folder))
+    try:
+        generations, found = in_child(lambda: read_often(folder, truth, count))
+    finally:
+        alive = os.waitpid(writer, os.WNOHANG)[0] == 0
+        if alive:
+            os.kill(writer, signal.SIGKILL)
+            os.waitpid(writer, 0)
+    return {"reads": count, "states_seen": generations, "found": found if alive else [*found, "the writer failed"]}
+
+
+def write_without_end(stage: Stage, folder: Path) -> None:
+    """Index everything, forget most of it, and again."""
+    while True:
+        stage.update(folder)
+        with contextlib.closing(Store.open(folder)) as store:
+            upkeep.remove(store, [stage.videos / "long.mp4", stage.videos / "red.mp4", stage.videos / "copy.mp4"])
+
+
+def read_often(folder: Path, truth: Truth, count: int) -> tuple[int, list[str]]:
+    """How many states of the library were seen, and what was wrong; by a library that is just opened, and by one that stays open."""
+    found: list[str] = []
+    generations: set[str | None] = set()
+    with contextlib.closing(Library.open(folder)) as staying:
+        for _ in range(count // 2):
+            generations.add(staying._store.meta("generation"))
+            try:
+                found += wrongs(folder, truth) + hits_of(staying, truth)
+            except EchoreelError as error:
+                found.append(f"{type(error).__name__}: {error.message}")
+    return len(generations), found
+
+
 # Flipped bytes.
 
 
@@ -798,6 +845,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--points", type=int, default=150, help="moments at which a deed is killed")
     parser.add_argument("--commands", type=int, default=0, help="moments at which the whole command is killed")
     parser.add_argument("--flips", type=int, default=0, help="databases with flipped bytes")
+    parser.add_argument("--reads", type=int, default=0, help="searches while another process writes")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     import faiss  # noqa: F401  once, here, for all forks
@@ -807,13 +855,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         stage = set_stage(Path(home))
         killed = try_points(stage, args.points, args.seed) if args.points else {"found": []}
         commands = try_commands(stage, args.commands, args.seed) if args.commands else {"found": []}
+        reads = try_reads(stage, args.reads) if args.reads else {"found": []}
         flips = try_flips(stage, args.flips, args.seed) if args.flips else {"found": []}
-    found = [*killed["found"], *commands["found"], *flips["found"]]
+    found = [*killed["found"], *commands["found"], *reads["found"], *flips["found"]]
     summary = {
         "points": args.points + args.commands,
         "differences": len(found),
         **killed,
         "commands": commands,
+        "reads": reads,
         "flips": flips,
         "seconds": round(time.monotonic() - began, 1),
     }
