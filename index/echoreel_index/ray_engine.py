@@ -23,6 +23,7 @@ import queue
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -122,7 +123,7 @@ class RayEngine:
     def _rows(self, ray: Any, desk: Any, plan: Crew, run: _Run, chapter: Sequence[int]) -> Any:
         """The pipeline over those files, not begun yet. A file is a task of its own, which Ray repeats when its process is lost."""
         files = [{"file": one, "path": os.fsencode(run.files[one].path), "bytes": run.files[one].stamp.size} for one in chapter]
-        with ray.data.DataContext.current(_context(ray)):
+        with warnings.catch_warnings(), _settings_of(ray):
             return (
                 ray.data.from_items(files, override_num_blocks=len(files))
                 .flat_map(
@@ -150,13 +151,16 @@ def _desk(ray: Any) -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
 
 
-def _context(ray: Any) -> Any:
-    """Ray Data's settings: small blocks, and no bars."""
+@contextmanager
+def _settings_of(ray: Any) -> Iterator[None]:
+    """Ray Data's settings while a pipeline is made: small blocks, and no bars."""
+    warnings.simplefilter("ignore")  # Ray warns itself of its own old settings when it copies them
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = BLOCK
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    return context
+    with ray.data.DataContext.current(context):
+        yield
 
 
 @dataclass(slots=True)
