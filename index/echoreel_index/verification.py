@@ -32,6 +32,8 @@ MOST_FINDINGS = 100
 """Findings of one check that are told; the rest are counted."""
 SAME = 0.999
 """Cosine of a window's vector and the mean of its looks, both float16."""
+TRIES = 5
+"""How often two things that another process may have changed in between are compared."""
 FAISS_FORMS = ("auto", "exact", "ivf")
 REBUILD = "echoreel library rebuild"
 START_AGAIN = "bring the folder back from a copy, or delete it and index again; videos are not touched"
@@ -110,7 +112,7 @@ def verify(store: Store, *, deep: bool = False, progress: Callable[[str], None] 
 def _run(name: str, check: Callable[[], tuple[int, list[Finding]]], mend: str) -> Check:
     try:
         checked, findings = check()
-    except (EchoreelError, sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+    except (EchoreelError, sqlite3.Error, OSError, ValueError, TypeError, OverflowError) as error:
         checked, findings, mend = 0, [Finding(name, f"cannot be read: {error}")], START_AGAIN
     return Check(name, checked, tuple(findings), mend if findings else None)
 
@@ -263,6 +265,17 @@ def _other_words(store: Store) -> Iterator[Finding]:
 
 
 def _vectors(store: Store) -> tuple[int, list[Finding]]:
+    for _ in range(TRIES):
+        with store.reading():
+            seen = store.meta("generation")
+            checked, findings = _vectors_now(store)
+        # A process that writes commits its changes before it replaces the file: then the two were of different moments.
+        if not any(finding.damage for finding in findings) or store.meta("generation") == seen:
+            return checked, findings
+    return 0, [Finding(VECTORS, "cannot be judged while another process writes", damage=False)]
+
+
+def _vectors_now(store: Store) -> tuple[int, list[Finding]]:
     path = store.folder / VECTORS
     expected, of, now = store.meta("faiss_sha256") or "", store.meta("faiss_generation"), store.meta("generation")
     if (store.meta("vectors") or "auto") not in FAISS_FORMS:
@@ -271,8 +284,6 @@ def _vectors(store: Store) -> tuple[int, list[Finding]]:
         return 0, [Finding(VECTORS, "is not there yet; it is made with the next echoreel index", damage=False)]
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if (expected, of) != (store.meta("faiss_sha256") or "", store.meta("faiss_generation")):
-        return _vectors(store)  # another process has just replaced it
     if of != now or not expected:
         return 0, [Finding(VECTORS, "is behind the database; searches make up for it, the next echoreel index writes it", damage=False)]
     if digest != expected:
