@@ -13,12 +13,12 @@ from pathlib import Path
 
 from echoreel_index import bans
 from echoreel_index.captions import Words, name_words
+from echoreel_index.damage import damaged_captions, damaged_looks, damaged_windows
 from echoreel_index.database import SEARCHED
 from echoreel_index.editing import editing, forget, set_meta, sweep
 from echoreel_index.errors import UsageError
 from echoreel_index.files import absolute, within
 from echoreel_index.store import Store
-from echoreel_index.verification import damaged_captions, damaged_looks, damaged_windows
 from echoreel_index.word_index import spaced
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.captions import Words
-from echoreel_index.clips import clip_id, looks_within
+from echoreel_index.damage import damaged_captions, damaged_looks, damaged_windows
 from echoreel_index.database import DATABASE, connect
 from echoreel_index.errors import EchoreelError
 from echoreel_index.faiss_file import FaissFile
 from echoreel_index.files import FileStamp
-from echoreel_index.store import CHUNK, UNIT_ERROR, VECTORS, FileRow, Store
+from echoreel_index.store import CHUNK, VECTORS, FileRow, Store
 from echoreel_index.vectors import held_rows
 from echoreel_index.word_index import spaced
 
 MOST_FINDINGS = 100
 """Findings of one check that are told; the rest are counted."""
-SAME = 0.999
-"""Cosine of a window's vector and the mean of its looks, both float16."""
 TRIES = 5
 """How often two things that another process may have changed in between are compared."""
 FAISS_FORMS = ("auto", "exact", "ivf")
@@ -62,32 +59,6 @@ class Check:
     def damaged(self) -> bool:
         """Whether something is wrong."""
         return any(finding.damage for finding in self.findings)
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedWindow:
-    """A window that cannot be trusted."""
-
-    row: int
-    id: str
-    sha256: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedLooks:
-    """Looks of a content that cannot be trusted."""
-
-    sha256: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedCaption:
-    """The vector of a caption that cannot be trusted."""
-
-    caption: str
-    message: str
 
 
 def verify(store: Store, *, deep: bool = False, progress: Callable[[str], None] = lambda what: None) -> Iterator[Check]:
@@ -129,80 +100,15 @@ def _database(store: Store) -> tuple[int, list[Finding]]:
     return pages, findings
 
 
-def damaged_windows(store: Store) -> Iterator[DamagedWindow]:
-    """Windows whose vector, name or times are not what was written."""
-    row = -1
-    while rows := store.ask(
-        "SELECT row, id, sha256, start, end, vector, crc FROM windows WHERE row > ? ORDER BY row LIMIT ?", (row, CHUNK)
-    ):
-        sound = _lengths_right([r[5] for r in rows], store.card.width)
-        for r, right in zip(rows, sound, strict=True):
-            message = _wrong_window(*r[1:], unit=bool(right))
-            if message is not None:
-                yield DamagedWindow(r[0], str(r[1]), str(r[2]), message)
-        row = rows[-1][0]
-
-
-def _wrong_window(name: Any, sha256: Any, start: Any, end: Any, vector: Any, crc: Any, *, unit: bool) -> str | None:
-    """Why a window cannot be trusted, if it cannot; a damaged page may hold values of any type."""
-    if not isinstance(vector, bytes) or zlib.crc32(vector) != crc:
-        return "its vector is not the one that was written"
-    if not unit:
-        return "its vector has not the length of one"
-    if not isinstance(start, float) or not isinstance(end, float) or not end > start or clip_id(str(sha256), start, end) != name:
-        return "its times are not those that were written"
-    return None
-
-
 def _windows(store: Store) -> tuple[int, list[Finding]]:
     with store.reading():
         return store.count(), _told(Finding(f"window {one.id}", one.message) for one in damaged_windows(store))
-
-
-def damaged_looks(store: Store) -> Iterator[DamagedLooks]:
-    """Contents whose looks are not those that their windows were made from."""
-    for (sha256,) in store.ask("SELECT sha256 FROM looks ORDER BY sha256"):
-        message = _wrong_looks(store, sha256)
-        if message is not None:
-            yield DamagedLooks(str(sha256), message)
-
-
-def _wrong_looks(store: Store, sha256: str) -> str | None:
-    width = store.card.width
-    ((blob, frames, step),) = store.ask("SELECT vectors, frames, step FROM looks JOIN contents USING (sha256) WHERE sha256 = ?", (sha256,))
-    if not isinstance(blob, bytes) or not isinstance(frames, int) or len(blob) != 2 * width * frames:
-        return f"they are not {frames} vectors"
-    looks = np.frombuffer(blob, "<f2").astype(np.float32).reshape(frames, width)
-    if not _unit(looks).all():
-        return "a vector has not the length of one"
-    if not isinstance(step, float) or not step > 0:
-        return "nobody knows how far they are apart"
-    for start, end, vector in store.ask("SELECT start, end, vector FROM windows WHERE sha256 = ?", (sha256,)):
-        if isinstance(vector, bytes) and len(vector) == 2 * width and not _mean_of(looks, vector, start, end, step):
-            return "a window's vector is not their mean"
-    return None
-
-
-def _mean_of(looks: NDArray[np.float32], vector: bytes, start: float, end: float, step: float) -> bool:
-    first, beyond = looks_within(start, end, step, len(looks))
-    if first == beyond:
-        return True  # a window of a very short file, which was looked at once
-    mean = looks[first:beyond].mean(0)
-    return bool(mean @ np.frombuffer(vector, "<f2").astype(np.float32) > SAME * np.linalg.norm(mean))
 
 
 def _looks(store: Store) -> tuple[int, list[Finding]]:
     with store.reading():
         count = int(store.ask("SELECT COUNT(*) FROM looks")[0][0])
         return count, _told(Finding(f"looks of {one.sha256}", one.message) for one in damaged_looks(store))
-
-
-def damaged_captions(store: Store) -> Iterator[DamagedCaption]:
-    """Captions whose vector is none."""
-    rows = store.ask("SELECT caption, vector FROM caption_vectors")
-    for (caption, _), right in zip(rows, _lengths_right([row[1] for row in rows], store.card.width), strict=True):
-        if not right:
-            yield DamagedCaption(str(caption), "its vector has not the length of one")
 
 
 def _captions(store: Store) -> tuple[int, list[Finding]]:
@@ -351,18 +257,3 @@ def _told(findings: Iterator[Finding]) -> list[Finding]:
         else:
             more, damage = more + 1, damage or finding.damage
     return [*told, Finding("and more", f"{more} more of this kind", damage)] if more else told
-
-
-def _lengths_right(blobs: Sequence[Any], width: int) -> NDArray[np.bool_]:
-    """For each blob whether it is a unit vector (width) of float16."""
-    right = np.array([isinstance(blob, bytes) and len(blob) == 2 * width for blob in blobs], bool)
-    if right.any():
-        whole = b"".join(blob for blob, fits in zip(blobs, right, strict=True) if fits)
-        right[right] = _unit(np.frombuffer(whole, "<f2").astype(np.float32).reshape(-1, width))
-    return right
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
-    with np.errstate(invalid="ignore", over="ignore"):
-        near: NDArray[np.bool_] = np.abs(np.linalg.norm(vectors, axis=1) - 1) < UNIT_ERROR
-    return near
