@@ -23,11 +23,12 @@ from echoreel_cli.devices import pick_encoder_dtype
 from echoreel_index.clips import WindowSettings
 from echoreel_index.encode import unit
 from echoreel_index.engine import Begun, Failed, LocalEngine, Outcome, Taken
-from echoreel_index.errors import EncoderMismatch, UsageError
+from echoreel_index.errors import EchoreelError, EncoderMismatch, UsageError
 from echoreel_index.files import FileStamp, FoundFile, content_hash, stamp, walk
 from echoreel_index.library import IndexEvent, Library
 from echoreel_index.nouns import EncoderCard
-from echoreel_index.ray_engine import RayEngine, check_address, crew, where_it_fails
+from echoreel_index.ray_cluster import check_address, crew
+from echoreel_index.ray_engine import RayEngine, where_it_fails
 from echoreel_index.ray_stages import LOST, Desk, EncoderRecipe, Question, opened
 
 MakeVideo = Callable[..., Path]
@@ -238,6 +239,24 @@ def test_what_an_encoder_raises_ends_the_run(address: str, videos: Path) -> None
     with pytest.raises(EncoderMismatch, match="other weights on node"):
         list(RayEngine(recipe, WindowSettings(), address=address).read(list(walk([videos])), lambda sha256: False))
     assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/cmdline"), reason="processes are found through /proc")
+def test_cluster_that_fails_ends_the_run(address: str, videos: Path) -> None:
+    import ray
+    from ray import cloudpickle
+
+    def known(sha256: str) -> bool:
+        for pid in stage_processes("Desk"):
+            os.kill(pid, signal.SIGKILL)
+        return False
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    recipe = EncoderRecipe(partial(MortalEncoder, None), "e" * 64, 32)
+    with pytest.raises(EchoreelError, match="the Ray cluster has failed") as caught:
+        list(RayEngine(recipe, WindowSettings(), address=address).read(list(walk([videos])), known))
+    assert caught.value.hint is not None and "is kept" in caught.value.hint and not ray.is_initialized()
 
 
 def test_actors_for_a_cluster() -> None:
