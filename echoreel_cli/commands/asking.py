@@ -150,7 +150,7 @@ def unwanted(text: str) -> str:
     return os.path.abspath(path) if is_path else text
 
 
-def ranking(*, usable: bool, diversity: float | None, weights: str | None, anything: bool) -> Ranking:
+def ranking(*, usable: bool, diversity: float | None, weights: str | None, min_fit: float | None, anything: bool) -> Ranking:
     """The library's own ranking, but for what the options say."""
     from echoreel_index.search import Ranking
 
@@ -161,6 +161,8 @@ def ranking(*, usable: bool, diversity: float | None, weights: str | None, anyth
         found = replace(found, diversity=diversity)
     if weights is not None:
         found = replace(found, weights=parsed_weights(weights, found.weights))
+    if min_fit is not None:
+        found = replace(found, floor=min_fit)
     return found.anyhow() if anything else found
 
 

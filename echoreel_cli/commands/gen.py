@@ -55,7 +55,9 @@ def gen(
     without: Annotated[
         list[str] | None, typer.Option("--not", help="Not this clip: an id of search, or a file.", rich_help_panel=REFERENCES)
     ] = None,
-    anything: Annotated[bool, typer.Option("--any", help="The nearest clips, even if they do not fit.", rich_help_panel=REFERENCES)] = False,
+    anything: Annotated[
+        bool, typer.Option("--any", help="The nearest clips, even if they do not fit.", rich_help_panel=REFERENCES)
+    ] = False,
     min_score: Annotated[float | None, typer.Option("--min-score", help="Lower clips are no match.", rich_help_panel=REFERENCES)] = None,
     allow_no_match: Annotated[
         bool, typer.Option("--allow-no-match", help="Go on without references if none is good enough.", rich_help_panel=REFERENCES)

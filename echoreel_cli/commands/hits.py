@@ -47,6 +47,8 @@ def explanation(hit: Hit) -> list[str]:
 
 def _value(signal: Signal) -> str:
     """BM25 scores have no fixed range; all others are small."""
+    if signal.value is None:
+        return "unknown"
     return f"{signal.value:.2f}" if signal.name == "words" else f"{signal.value:.4f}"
 
 

@@ -188,7 +188,7 @@ def _finish(made: int, failed: Sequence[Failure], total: int) -> None:
         if len(failed) == 1:
             raise first
         raise type(first)(f"none of {total} videos could be made: {first.message}", hint=first.hint)
-    hint = "lower --min-score or use --allow-no-match" if all(isinstance(one.error, NoMatch) for one in failed) else None
+    hint = "take what comes closest with --any, or use --allow-no-match" if all(isinstance(one.error, NoMatch) for one in failed) else None
     raise PartialFailure(f"{len(failed)} of {total} videos could not be made: {first.message}", hint=hint)
 
 

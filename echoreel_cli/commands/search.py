@@ -65,6 +65,10 @@ def search(
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Leave out what scores less (cosine, -1 to 1).", rich_help_panel=NARROW)
     ] = None,
+    min_fit: Annotated[
+        float | None,
+        typer.Option("--min-fit", min=0, max=1, help="How sure the encoder must be that QUERY fits.", rich_help_panel=NARROW),
+    ] = None,
     usable: Annotated[
         bool, typer.Option("--usable", help="Only pieces that are good references for `gen`.", rich_help_panel=ORDER)
     ] = False,
@@ -133,7 +137,7 @@ def search(
         min_motion=min_motion,
         without=without or (),
     )
-    order = ranking(usable=usable, diversity=diversity, weights=weights, anything=anything)
+    order = ranking(usable=usable, diversity=diversity, weights=weights, min_fit=min_fit, anything=anything)
     folder = library.expanduser() if library is not None else settings.library
     floor = settings.min_score if min_score is None else min_score
     misses: list[NoMatch] = []

@@ -119,7 +119,7 @@ def find_references(
             if isinstance(answer, NoMatch):
                 warn(f"{answer.message}; going on without references")
             references = () if isinstance(answer, NoMatch) else answer
-            retrieval = retriever().record(video.k)
+            retrieval = retriever().record(video.prompt, video.k)
         try:
             known = tuple(_known(reference, files, decoder, warn) for reference in references)
         except (UsageError, VideoError) as error:

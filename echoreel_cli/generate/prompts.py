@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from echoreel_index.errors import UsageError
 from echoreel_index.nouns import Reference
+from echoreel_index.query import seconds_of
 
 WHOLE_FILE = float("inf")
 """End of a reference that was named without times: the end of its file, found when it is opened."""
@@ -92,20 +93,13 @@ def parse_reference(text: str) -> Reference:
     try:
         if match is None or not file:
             raise ValueError
-        start = _seconds(match[1])
-        end = _seconds(match[2]) if match[2] else WHOLE_FILE
+        start = seconds_of(match[1])
+        end = seconds_of(match[2]) if match[2] else WHOLE_FILE
     except ValueError:
         raise UsageError(f"cannot read the times of reference {text!r}", hint="write FILE@START-END, as in clip.mp4@1.5-3.5") from None
     if end <= start:
         raise UsageError(f"reference {text!r} ends before it starts")
     return Reference(path=str(Path(file).absolute()), start=start, end=end)
-
-
-def _seconds(text: str) -> float:
-    seconds = 0.0
-    for part in text.split(":"):
-        seconds = seconds * 60 + float(part)
-    return seconds
 
 
 def parse_hits(lines: Iterable[str], where: str) -> list[Reference]:

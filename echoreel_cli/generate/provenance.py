@@ -54,7 +54,7 @@ class RetrievalRecord:
     k: int
     min_score: float | None
     query: str | None = None
-    """What was searched for, if not the prompt."""
+    """What was searched for."""
 
 
 @dataclass(frozen=True, slots=True)

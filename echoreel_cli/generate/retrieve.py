@@ -31,7 +31,7 @@ class Choice:
     without: tuple[str, ...] = ()
     """Ids of windows and absolute paths that are not wanted."""
     anything: bool = False
-    """The nearest clips, whether or not they fit."""
+    """The nearest clips, whether or not they fit and can be used."""
 
 
 class Retriever:
@@ -63,15 +63,22 @@ class Retriever:
             NoMatch: there is none; the message says how close the best one came.
             EncoderMismatch: the encoder on this machine is not the one that made the library.
         """
-        hits = self._search(prompt, k, anything=self.choice.anything)
+        anyhow = self.choice.anything
+        hits = self._search(prompt, k, anything=anyhow)
         for hit in hits:
             if hit.problems:
-                warn(f"{_named(hit)} is no usable reference and left out: {', '.join(hit.problems)}")
-        good = tuple(Reference.from_hit(hit) for hit in hits if not hit.problems)
+                warn(f"{_named(hit)} is no usable reference{'' if anyhow else ' and left out'}: {', '.join(hit.problems)}")
+        good = tuple(Reference.from_hit(hit) for hit in hits if anyhow or not hit.problems)
         if not good:
             hint = "index more videos, take what comes closest with --any, or go on without references with --allow-no-match"
-            raise NoMatch(f"nothing in {self.folder} shows {self.choice.query or prompt!r}{self._why(prompt, hits)}", hint=hint)
+            raise NoMatch(f"nothing in {self.folder} shows {self.query(prompt)!r}{self._why(prompt, hits)}", hint=hint)
         return good
+
+    def query(self, prompt: str) -> str:
+        """What is searched for: as chosen, else the prompt's action, whose clothes and place are the model's affair, not the clips'."""
+        from echoreel_index.phrases import action_of
+
+        return self.choice.query or action_of(prompt) or prompt
 
     def _search(self, prompt: str, k: int, *, anything: bool) -> list[Hit]:
         from echoreel_index.filters import Filters
@@ -79,11 +86,11 @@ class Retriever:
 
         if self._encoder is None:
             self._encoder = self._open_encoder(self.library.card.name)
-        ranking = Ranking().anyhow() if anything else Ranking()
+        # A floor on the score that was set for this encoder, by the user or with the model, stands in place of the fit.
+        ranking = Ranking().anyhow() if anything or self.min_score is not None else Ranking()
         floor = None if anything else self.min_score
         filters = Filters(without=self.choice.without)
-        query = self.choice.query or prompt
-        return self.library.search(query, k=k, encoder=self._encoder, min_score=floor, ranking=ranking, filters=filters)
+        return self.library.search(self.query(prompt), k=k, encoder=self._encoder, min_score=floor, ranking=ranking, filters=filters)
 
     def _why(self, prompt: str, hits: Sequence[Hit]) -> str:
         if hits:
@@ -95,10 +102,10 @@ class Retriever:
         floor = "" if self.min_score is None else f", the floor is {self.min_score:.3f}"
         return f": the best clip, {_named(nearest[0])}, scores {nearest[0].score:.3f}{fit}{floor}"
 
-    def record(self, k: int) -> RetrievalRecord:
+    def record(self, prompt: str, k: int) -> RetrievalRecord:
         """For the provenance."""
         card = self.library.card
-        return RetrievalRecord(str(self.folder.absolute()), card.name, card.fingerprint, k, self.min_score, self.choice.query)
+        return RetrievalRecord(str(self.folder.absolute()), card.name, card.fingerprint, k, self.min_score, self.query(prompt))
 
 
 def floor_for(card: EncoderCard, asked: float | None, encoder: str, own: float) -> float | None:

@@ -40,3 +40,10 @@ def _pieces(run: str) -> list[str]:
         signs, last = match.group(), match.end()
         found += [signs[i : i + 2] for i in range(len(signs) - 1)] or [signs]
     return found + ([run[last:]] if last < len(run) else [])
+
+
+ANYONE = stems_of(
+    "person people someone somebody man men woman women boy girl boys girls child children kid kids adult athlete player dancer human "
+    "mother father he she they two three four something thing perform play move"
+)
+"""Stems of words that do not tell one action from another."""

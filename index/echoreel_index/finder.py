@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from echoreel_index.background import SENTENCES
 from echoreel_index.catalogue import Allowed, Catalogue, best
-from echoreel_index.content_words import words_of
 from echoreel_index.decoder import Decoder
 from echoreel_index.encode import Encoder, unit
 from echoreel_index.filters import Filters
 from echoreel_index.fit import Background, background
 from echoreel_index.nouns import Hit
+from echoreel_index.phrases import deed_words
 from echoreel_index.pictures import still
 from echoreel_index.query import PICTURE_SUFFIXES, Query, Term
 from echoreel_index.question import question
@@ -83,7 +83,7 @@ class Finder:
         """Row -> BM25 score, of rows that may be found."""
         if query.sentence is None or ranking.weights.words == 0:
             return {}
-        said = self._catalogue.with_words(words_of(query.sentence), names=ranking.names)
+        said = self._catalogue.with_words(deed_words(query.sentence), names=ranking.names)
         if allowed is None:
             return said
         rows = set(allowed.rows.tolist())

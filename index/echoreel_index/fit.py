@@ -7,7 +7,7 @@ competes with a hundred others about what videos usually show (`background`), as
 
 x and y_b are cosines with the window's mean vector, s is the encoder's own logit scale. The scale was learnt so that these
 probabilities match how often a caption belongs to a picture; that is the whole calibration, nothing is fitted to any collection.
-At the default floor of 0.5 a window answers when the sentence is more likely than all the others together.
+At the default floor of 0.3 a window answers when the sentence is nearly half as likely as all the others together.
 
 - The mean vector, not the best moment: the best moment of the best of a thousand windows is always near something.
 - What is asked for is the action, where the sentence has one: a clip of other clothes elsewhere still fits.
@@ -25,19 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echoreel_index.content_words import stems_of
+from echoreel_index.content_words import ANYONE, stems_of
 from echoreel_index.phrases import action_of
 from echoreel_index.signals import Candidate, Question, Vector
 
 SAME = 0.9
 """Cosine of two sentences from which they say the same."""
-
-_ANYONE = stems_of(
-    "person people someone somebody man men woman women boy girl boys girls child children kid kids adult athlete player dancer human "
-    "mother father he she they two three four something thing perform play move"
-)
-"""Stems of words that do not tell one action from another."""
-
 
 @dataclass(frozen=True, slots=True)
 class Background:
@@ -76,4 +69,4 @@ def fits(question: Question, candidates: Sequence[Candidate], others: Background
 
 def _deed(text: str) -> frozenset[str]:
     """Stems of what is done, or of everything said where nothing is done."""
-    return stems_of(action_of(text) or text) - _ANYONE
+    return stems_of(action_of(text) or text) - ANYONE

@@ -54,8 +54,9 @@ class Signal:
 
     name: str
     """`visual`, `best`, `templates`, `verb`, `words`, `captions` or `motion`."""
-    value: float
-    """In the signal's own unit: a cosine, a difference of cosines, a BM25 score, a motion energy."""
+    value: float | None
+    """In the signal's own unit: a cosine, a difference of cosines, a BM25 score, a motion energy. None where it is not known of
+    this clip, but of others: such a clip has the middle place."""
     rank: int
     """Place among all candidates by this signal alone; equal values share a place."""
     weight: float

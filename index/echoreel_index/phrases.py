@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from echoreel_index import english as en
+from echoreel_index.content_words import ANYONE, stems_of, words_of
 
 SOMEONE = "a person"
 """Who acts where the sentence does not say."""
@@ -80,6 +81,15 @@ def templates_of(text: str) -> list[str]:
     """Sentences around the action of `text`, or around `text` itself where there is none."""
     said = action_of(text) or _FRAMING.sub("", " ".join(text.split()))
     return [template.format(said) for template in TEMPLATES]
+
+
+def deed_words(text: str) -> list[str]:
+    """The words that say what is done, for the word index: those of the action where there is one, and none that fit anybody.
+
+    Captions name people and places all the time; a clip of another action at the same place is not what was asked for.
+    """
+    said = words_of(action_of(text) or text)
+    return [word for word in said if not stems_of(word) <= ANYONE] or said
 
 
 def parse(text: str) -> Phrase | None:

@@ -143,7 +143,7 @@ def _span(text: str, times: str) -> tuple[float, float | None]:
         match = _TIMES.fullmatch(times)
         if match is None:
             raise ValueError
-        start, end = _seconds(match[1]), _seconds(match[2]) if match[2] else None
+        start, end = seconds_of(match[1]), seconds_of(match[2]) if match[2] else None
     except ValueError:
         raise UsageError(f"cannot read the times of {text!r}", hint="write FILE@START-END, as in clip.mp4@1.5-3.5") from None
     if end is not None and end <= start:
@@ -151,7 +151,7 @@ def _span(text: str, times: str) -> tuple[float, float | None]:
     return start, end
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
     """`3.5`, `1:03.5` or `1:00:03.5` in seconds. ValueError when it is none of these."""
     seconds = 0.0
     for part in text.split(":"):

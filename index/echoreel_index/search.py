@@ -24,6 +24,9 @@ from echoreel_index.gate import GateSettings, problems
 from echoreel_index.nouns import Hit, Signal
 from echoreel_index.signals import SIGNALS, Candidate, Question, matrix
 
+UNKNOWN = ("captions", "motion")
+"""Signals of which nothing may be known about a window, which says nothing about the window."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -74,8 +77,9 @@ class Ranking:
     gate: Literal["off", "last", "drop"] = "last"
     """Windows that are no usable reference: like any other, behind all usable ones, or left out."""
     gates: GateSettings = field(default_factory=GateSettings)
-    floor: float = 0.5
-    """Fit below which a window does not answer a sentence; 0 lets everything through."""
+    floor: float = 0.3
+    """Fit below which a window does not answer a sentence; 0 lets everything through. Half would ask a sentence to be likelier than
+    a hundred others together, also than those that describe the same clip in other words; a third leaves room for a few of these."""
     likeness: float = 0.5
     """Cosine of mean vectors below which a window does not answer a query without words, for which there is no fit; -1 is off."""
 
@@ -134,7 +138,7 @@ def _judged(
     if not pool:
         return []
     values = matrix(question, pool)
-    ranks = places(values)
+    ranks = settled(places(values))
     fused = _fused(ranks, ranking)
     sure = fits(question, pool, background) if background is not None else None
     hits = [
@@ -168,6 +172,20 @@ def places(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
+def settled(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n signals) places, where a window of which a signal of `UNKNOWN` knows nothing has that signal's middle place.
+
+    That a video has no caption speaks neither for nor against it; that none of its words was asked for gives it nothing.
+    """
+    found = ranks.copy()
+    for name in UNKNOWN:
+        column = found[:, SIGNALS.index(name)]
+        silent = np.isnan(column)
+        if silent.any() and not silent.all():
+            column[silent] = np.floor(np.median(column[~silent]))
+    return found
+
+
 def _fused(ranks: NDArray[np.float64], ranking: Ranking) -> NDArray[np.float64]:
     """(n) reciprocal rank fusion, 0 to 1; a signal that says nothing about a candidate gives it nothing."""
     weights = ranking.weights.values()
@@ -181,5 +199,5 @@ def _fused(ranks: NDArray[np.float64], ranking: Ranking) -> NDArray[np.float64]:
 def _signals(values: NDArray[np.float64], ranks: NDArray[np.float64], ranking: Ranking) -> tuple[Signal, ...]:
     """The signals that were heard, in their order."""
     rows = zip(SIGNALS, values, ranks, ranking.weights.values(), strict=True)
-    heard = [row for row in rows if row[3] > 0 and not np.isnan(row[1])]
-    return tuple(Signal(name, float(value), int(place), float(weight)) for name, value, place, weight in heard)
+    heard = [row for row in rows if row[3] > 0 and not np.isnan(row[2])]
+    return tuple(Signal(name, None if np.isnan(value) else float(value), int(place), float(weight)) for name, value, place, weight in heard)

@@ -117,7 +117,7 @@ def test_nothing_fits_is_an_answer(cli: Cli) -> None:
     done = cli("search", "a plate of noodles on a wooden table")
     assert (done.code, done.out) == (3, "")
     error, hint = done.err.splitlines()
-    assert error.startswith("error: nothing in ") and "with a fit of 0." in error and ".mp4 " in error and "0.5 is asked for" in error
+    assert error.startswith("error: nothing in ") and "with a fit of 0." in error and ".mp4 " in error and "0.3 is asked for" in error
     assert hint.startswith("hint: --any shows what comes closest")
     assert len(hits(cli("search", "a plate of noodles on a wooden table", "--any", "--k", 2, "--json"))) == 2
     scored = cli("search", "a person lunging", "--min-score", "0.99")
