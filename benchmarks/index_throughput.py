@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -245,6 +246,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     logging.disable()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `echoreel index` does
     with tempfile.TemporaryDirectory() as made:
         place = Path(made)
         folder = args.folder or place / "videos"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +52,9 @@ def index(
     address: Annotated[
         str | None, typer.Option(help="The Ray cluster: auto or HOST:PORT.  [default: RAY_ADDRESS, or one started here]")
     ] = None,
+    vectors: Annotated[
+        str | None, typer.Option(help="How vectors are held: auto, exact, ivf, lance, or s3://...  [default: auto, or as before]")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try files again that could not be read before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be read, and read nothing.")] = False,
     as_json: JsonOption = False,
@@ -92,12 +96,16 @@ def index(
     if dry_run:
         _say_plan(console, changes, folder, name)
         return
+    # Torch's threads must not spin while they wait: the cores are needed for decoding. It reads this once, when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Loading an encoder takes seconds; a library in which nothing has changed does without.
     needed = bool(changes.to_read) or not sure
     place = pick_device(device or settings.device) if needed else "cpu"
     eye = open_encoder(name, device=place, dtype=pick_encoder_dtype(place)) if needed else None
     far = ray_engine(eye, name, place, cut, address, workers) if engine == "ray" and eye is not None else None
     with closing(Library.create_or_open(folder, eye)) as opened:
+        if vectors is not None:
+            opened.use_vectors(vectors)
         report = _update(console, opened, paths or [], cut, retry, workers, far, len(changes.to_read))
         _say_report(console, report, opened)
 
@@ -232,6 +240,9 @@ def _say_plan(console: Console, changes: Changes, folder: Path, encoder: str) ->
 
 
 def _say_report(console: Console, report: IndexReport, library: Library) -> None:
+    held = library.vectors()
+    if held.form != "exact":
+        console.note(held.said)
     if console.as_json:
         console.json(
             {
@@ -249,6 +260,7 @@ def _say_report(console: Console, report: IndexReport, library: Library) -> None
                 "missing_roots": list(report.missing_roots),
                 "frames": report.frames,
                 "windows": report.windows,
+                "vectors": {"form": held.form, "count": held.count, "recall": held.recall},
                 "seconds": round(report.seconds, 3),
             }
         )

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.clips import clip_id, looks_within
-from echoreel_index.store import CHUNK, UNIT_ERROR, Store
+from echoreel_index.store import Store
+from echoreel_index.stored_vectors import CHUNK, UNIT_ERROR
 
 SAME = 0.999
 """Cosine of a window's vector and the mean of its looks, both float16."""

@@ -64,9 +64,12 @@ class OpenClipEncoder:
     """Any model that open_clip can build."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, name: str, *, device: str, dtype: Literal["float32", "bfloat16"], batch: int = 32
+        self, model: Any, tokenizer: Any, name: str, *, device: str, dtype: Literal["float32", "bfloat16"], batch: int | None = None
     ) -> None:
-        """`model` holds float32 weights; it is moved to `device` and cast to `dtype` here."""
+        """`model` holds float32 weights; it is moved to `device` and cast to `dtype` here.
+
+        `batch`: frames embedded at once; by default what fits a processor's cache, or keeps a GPU busy.
+        """
         import torch
 
         from echoreel_index.preprocess import Preprocessing
@@ -74,8 +77,10 @@ class OpenClipEncoder:
         self._torch = torch
         config = _preprocess_config(model)
         self._prepare = Preprocessing.of(config)
-        self._model = model.to(device=device).eval().requires_grad_(False)
-        self._tokenizer, self._device, self._batch = tokenizer, device, batch
+        # Not requires_grad_(False): torch multiplies such weights one sentence after the other, twenty times slower in bfloat16.
+        self._model = model.to(device=device).eval()
+        self._tokenizer, self._device = tokenizer, device
+        self._batch = batch or (16 if device == "cpu" else 64)
         self._logit_scale = float(model.logit_scale.detach().exp())
         self._dtype = torch.bfloat16 if dtype == "bfloat16" else torch.float32
         prints = fingerprint(model.state_dict(), config)

@@ -39,6 +39,9 @@ PATIENCE = 0.5
 """Seconds without a new part after which a batch is embedded though it is not full."""
 
 
+CHANGED = "it changed while it was being read; the next run takes it"
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A file is being read."""
@@ -170,7 +173,7 @@ class LocalEngine:
         assert file.scan is not None
         try:
             if stamp(file.file.path) != file.file.stamp:
-                raise VideoError("it changed while it was being read; the next run takes it")
+                raise VideoError(CHANGED)
             return Taken(file.file, file.sha256, cut(file.sha256, file.scan, file.stacked(), self._settings))
         except VideoError as error:
             return Failed(file.file, error.message)

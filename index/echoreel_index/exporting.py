@@ -11,7 +11,8 @@ import numpy as np
 
 from echoreel_index.errors import LibraryError
 from echoreel_index.listing import ListedWindow, files, windows
-from echoreel_index.store import CHUNK, Store
+from echoreel_index.store import Store
+from echoreel_index.stored_vectors import CHUNK
 
 
 def exported(store: Store, under: Sequence[str] = ()) -> Iterator[ListedWindow]:

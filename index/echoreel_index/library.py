@@ -30,6 +30,7 @@ from echoreel_index.query import Query, parse_query
 from echoreel_index.search import Ranking
 from echoreel_index.sidecars import Folders
 from echoreel_index.store import FileRow, Store
+from echoreel_index.vectors import VectorReport
 
 __all__ = ["BadFile", "IndexEvent", "IndexReport", "Library"]
 
@@ -121,6 +122,18 @@ class Library:
     def count(self) -> int:
         """Number of windows."""
         return self._store.count()
+
+    def vectors(self) -> VectorReport:
+        """How the vectors are held."""
+        return self._store.vector_report()
+
+    def use_vectors(self, setting: str) -> None:
+        """Hold them in another form from the next update on: `auto`, `exact`, `ivf`, `lance` or an address (see `vector_forms`).
+
+        Raises UsageError for a form that nobody knows, LibraryError when another process writes.
+        """
+        with self._store.writing():
+            self._store.use_vectors(setting)
 
     def check(self, encoder: Encoder) -> None:
         """Raises EncoderMismatch unless `encoder` is the one that made this library."""

@@ -133,8 +133,10 @@ class DecordReader:
     """Frames by decord2. Refuses files whose clock it does not understand, so that PyAV gets them."""
 
     def __init__(self, path: str) -> None:
-        import decord
-
+        try:
+            import decord
+        except (ImportError, OSError) as error:
+            raise VideoError(f"decord cannot be loaded: {last_line(error)}") from error
         try:
             self._video: Any = decord.VideoReader(path, num_threads=2)
             shown = np.asarray(self._video.get_frame_timestamp(list(range(len(self._video)))), dtype=np.float64)

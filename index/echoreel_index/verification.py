@@ -23,7 +23,8 @@ from echoreel_index.database import DATABASE, connect
 from echoreel_index.errors import EchoreelError
 from echoreel_index.faiss_file import FaissFile
 from echoreel_index.files import FileStamp
-from echoreel_index.store import CHUNK, VECTORS, FileRow, Store
+from echoreel_index.store import VECTORS, FileRow, Store
+from echoreel_index.stored_vectors import CHUNK
 from echoreel_index.vectors import held_rows
 from echoreel_index.word_index import spaced
 

@@ -17,6 +17,7 @@ The one argument is how many bytes of memory it may take beyond what it has at i
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -45,12 +46,8 @@ def available() -> dict[str, Opener]:
     found: dict[str, Opener] = {}
     # decord2 loads every NVIDIA library it finds beside it, for a GPU decoder that we do not use: 600 MB and half a second.
     sys.modules.setdefault("nvidia", None)  # type: ignore[arg-type]
-    try:
-        import decord  # noqa: F401
-
+    if importlib.util.find_spec("decord") is not None:  # it is loaded by the first file that needs it, which no scan does
         found["decord"] = DecordReader
-    except (ImportError, OSError):
-        pass
     import av
 
     # FFmpeg's threads would need the interpreter to say something, while it waits for them to end: nobody listens to them.
