@@ -61,17 +61,19 @@ class Decoder:
         total: float = 120.0,
         memory: float = 4.0,
         threads: int = THREADS,
+        modest: bool = False,
         command: Sequence[str] | None = None,
     ) -> None:
         """`limit`: seconds of silence allowed, per answer. `total`: seconds allowed for a scan, to which more is added by the
         file's size and length. `memory`: GiB that the worker may take beyond what it has at its start. `threads`: with which a
-        file is scanned (1 is best where there is a decoder for each core). `command`: what to run in place of the usual worker.
+        file is scanned (1 is best where there is a decoder for each core). `modest`: whoever else computes on this machine comes
+        first. `command`: what to run in place of the usual worker.
         """
         self.limit = limit
         self.total = total
         self.memory = memory
         self.threads = threads
-        usual = [sys.executable, "-P", "-m", "echoreel_index.worker", str(int(memory * 2**30))]
+        usual = [sys.executable, "-P", "-m", "echoreel_index.worker", str(int(memory * 2**30)), *(["modest"] if modest else [])]
         self._command = list(command) if command is not None else usual
         self._waited = 0.0
         self._process: subprocess.Popen[bytes] | None = None

@@ -128,7 +128,9 @@ class LocalEngine:
         if self._given is not None:
             return list(self._given)
         workers = min(self._workers, files)
-        return [Decoder(threads=max(1, (os.cpu_count() or 1) // workers)) for _ in range(workers)]
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        # Modest: where one of torch's threads waits for a core, all of them wait for it.
+        return [Decoder(threads=threads, modest=True) for _ in range(workers)]
 
     def _outcomes(self, run: _Run) -> Iterator[Outcome]:
         batches: dict[tuple[int, ...], list[tuple[_File, Look]]] = {}

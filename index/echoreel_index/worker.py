@@ -41,6 +41,10 @@ MEMORY = "out of memory"
 """The error of a file that needs more than it may have; the parent, who set the limit, puts it into words."""
 
 
+NICE = 10
+"""How far a modest worker steps back."""
+
+
 def available() -> dict[str, Opener]:
     """The readers whose libraries are installed, best first."""
     found: dict[str, Opener] = {}
@@ -173,6 +177,8 @@ if __name__ == "__main__":
         found = available()
         if len(sys.argv) > 1:
             limit_memory(int(sys.argv[1]))
+        if "modest" in sys.argv[2:]:
+            os.nice(NICE)
         serve(found)
     except BrokenPipeError:
         os._exit(0)
