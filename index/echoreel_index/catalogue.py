@@ -71,7 +71,7 @@ class Catalogue:
             raise LibraryError(message, hint=VERIFY)
         return _clip(r)
 
-    def with_words(self, words: Sequence[str], *, names: bool = True) -> dict[int, float]:
+    def with_words(self, words: Sequence[str], *, names: bool = True, allowed: Allowed | None = None) -> dict[int, float]:
         """Row -> how well what is said of the window fits the words (BM25, higher is better); without `names`, names do not count.
 
         What is said of a file counts for all its windows, a subtitle for those during which it is shown.
@@ -80,10 +80,11 @@ class Catalogue:
         cued = match_any(words)
         if match is None or cued is None:
             return {}
+        most = MOST_FILES if allowed is None else -1  # the best of all may all be filtered out
         files = self._store.ask(
             "SELECT f.sha256, MAX(score) FROM (SELECT rowid AS place, -bm25(file_words) AS score FROM file_words"
             " WHERE file_words MATCH ? ORDER BY score DESC LIMIT ?) JOIN files f ON f.row = place GROUP BY f.sha256",
-            (match, MOST_FILES),
+            (match, most),
         )
         scores: dict[str, float] = dict(files)
         found: dict[int, float] = {}
@@ -94,11 +95,14 @@ class Catalogue:
             "SELECT w.row, MAX(score) FROM (SELECT rowid AS place, -bm25(cue_words) AS score FROM cue_words"
             " WHERE cue_words MATCH ? ORDER BY score DESC LIMIT ?) JOIN cues c ON c.row = place JOIN files f ON f.row = c.file"
             " JOIN windows w ON w.sha256 = f.sha256 AND w.start < c.end AND c.start < w.end GROUP BY w.row",
-            (cued, MOST_FILES),
+            (cued, most),
         )
         for row, score in cues:
             found[row] = found.get(row, 0.0) + score
-        return found
+        if allowed is None:
+            return found
+        rows = set(allowed.rows.tolist())
+        return {row: score for row, score in found.items() if row in rows}
 
     def caption_vectors(self, captions: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Caption -> its unit vector (d), for those that were embedded when they were indexed."""

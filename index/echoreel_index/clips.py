@@ -21,7 +21,7 @@ from echoreel_index.errors import UsageError
 Splitter = Literal["none", "content", "adaptive"]
 SPLITTERS: tuple[Splitter, ...] = ("none", "content", "adaptive")
 SHORTEST_SHOT = 0.6
-"""Seconds: no shot is shorter, so that looks this far apart meet every shot."""
+"""Seconds: shorter ones are merged, so that looks this far apart meet every shot."""
 
 
 @dataclass(frozen=True, slots=True)

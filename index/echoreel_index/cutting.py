@@ -59,6 +59,16 @@ def embedded(looks: Sequence[Look], encoder: Encoder) -> NDArray[np.float32]:
     return encoder.embed_frames(np.stack([look.frame for look in looks]))
 
 
+Parts = dict[int, tuple[int, NDArray[np.float32]]]
+"""First look -> how many looks show one frame, and its vector (d)."""
+
+
+def stacked(parts: Parts) -> NDArray[np.float32]:
+    """(n d) a vector for each look, in their order."""
+    rows = [np.repeat(vector[None], count, axis=0) for _, (count, vector) in sorted(parts.items(), key=lambda item: item[0])]
+    return np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
+
+
 def cut(sha256: str, scan: Scan, vectors: NDArray[np.float32], settings: WindowSettings) -> Content:
     """The windows of a file whose looks have the unit vectors `vectors` (n d). Raises VideoError when there is nothing to see.
 

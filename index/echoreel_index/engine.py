@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.clips import WindowSettings
-from echoreel_index.cutting import Look, cut, embedded, looks_of_file
+from echoreel_index.cutting import Look, Parts, cut, embedded, looks_of_file, stacked
 from echoreel_index.decoder import Decoder
 from echoreel_index.encode import Encoder
 from echoreel_index.errors import VideoError
@@ -94,14 +94,9 @@ class _File:
 
     file: FoundFile
     sha256: str
-    vectors: list[tuple[Look, NDArray[np.float32]]] = field(default_factory=list)
+    parts: Parts = field(default_factory=dict)
     waiting: int = 0
     scan: Scan | None = None
-
-    def stacked(self) -> NDArray[np.float32]:
-        """(n d) in the order of the looks."""
-        rows = [np.repeat(vector[None], look.count, axis=0) for look, vector in sorted(self.vectors, key=lambda pair: pair[0].first)]
-        return np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
 
 
 _Message = Outcome | tuple[_File, list[Look] | Scan] | None
@@ -165,7 +160,7 @@ class LocalEngine:
             vectors = embedded([look for _, look in some], self._encoder)
             self.times.network += time.perf_counter() - before
             for (file, look), vector in zip(some, vectors, strict=True):
-                file.vectors.append((look, vector))
+                file.parts[look.first] = (look.count, vector)
                 file.waiting -= 1
             for file in dict.fromkeys(file for file, _ in some):
                 if file.scan is not None and file.waiting == 0:
@@ -176,7 +171,7 @@ class LocalEngine:
         try:
             if stamp(file.file.path) != file.file.stamp:
                 raise VideoError(CHANGED)
-            return Taken(file.file, file.sha256, cut(file.sha256, file.scan, file.stacked(), self._settings))
+            return Taken(file.file, file.sha256, cut(file.sha256, file.scan, stacked(file.parts), self._settings))
         except VideoError as error:
             return Failed(file.file, error.message)
 

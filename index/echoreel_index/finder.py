@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from echoreel_index.background import SENTENCES
 from echoreel_index.catalogue import Allowed, Catalogue, best
+from echoreel_index.decode import frames_at
 from echoreel_index.decoder import Decoder
 from echoreel_index.encode import Encoder, unit
+from echoreel_index.errors import UsageError
 from echoreel_index.filters import Filters
 from echoreel_index.fit import Background, background
 from echoreel_index.nouns import Hit
@@ -23,15 +25,18 @@ from echoreel_index.phrases import deed_words
 from echoreel_index.pictures import still
 from echoreel_index.query import PICTURE_SUFFIXES, Query, Term
 from echoreel_index.question import question
-from echoreel_index.readers import Sample, ScanSettings
 from echoreel_index.search import Ranking, answer, ranked
 from echoreel_index.signals import Candidate, Question, verb_contrast
 from echoreel_index.store import Store
 
 POOL = 512
 """Candidates by each vector, and by words."""
+LARGEST_POOL = 8192
+"""Candidates by each vector at which a search gives up looking for more hits."""
 EXAMPLE_STEP = 0.5
 """Seconds between the looks at a clip that is searched for."""
+MOST_LOOKS = 64
+"""At a long clip they are further apart."""
 Vector = NDArray[np.float32]
 
 
@@ -46,24 +51,26 @@ class Finder:
         """At most k hits that differ and fit, best first."""
         asked = self._question(query)
         others = self._background(query, asked)
-        total, wanted = self._store.count(), max(POOL, 8 * k)
+        allowed = self._catalogue.allowed(filters)
+        reach = self._store.count() if allowed is None else len(allowed.rows)
+        wanted, found = max(POOL, 8 * k), -1
         while True:
-            pool = self._candidates(query, asked, filters, ranking, wanted)
+            pool = self._candidates(query, asked, allowed, ranking, wanted)
             hits = answer(asked, pool, k=k, ranking=ranking, background=others, min_score=min_score)
-            # Neighbours overlap: in a library of long files the pool may be a few files' windows.
-            if len(hits) == k or wanted >= total or (hits == [] and pool != []):
+            # Neighbours overlap, and what is left out leaves room: a larger pool may hold more, until it does not.
+            if len(hits) == k or len(hits) == found or wanted >= min(reach, LARGEST_POOL):
                 return hits
-            wanted *= 4
+            wanted, found = 4 * wanted, len(hits)
 
     def ranked(self, query: Query, *, filters: Filters, ranking: Ranking) -> list[Hit]:
         """Every window that passes the filters, in the ranking's order: nothing is left out for being alike or for not fitting."""
         asked = self._question(query)
-        others = self._background(query, asked)
-        pool = self._candidates(query, asked, filters, ranking, self._store.count())
-        return ranked(asked, pool, ranking=ranking, background=others)
+        pool = self._candidates(query, asked, self._catalogue.allowed(filters), ranking, self._store.count())
+        return ranked(asked, pool, ranking=ranking, background=self._background(query, asked))
 
-    def _candidates(self, query: Query, question: Question, filters: Filters, ranking: Ranking, wanted: int) -> list[Candidate]:
-        allowed = self._catalogue.allowed(filters)
+    def _candidates(
+        self, query: Query, question: Question, allowed: Allowed | None, ranking: Ranking, wanted: int
+    ) -> list[Candidate]:
         if allowed is not None and len(allowed.rows) == 0:
             return []
         said = self._words(query, ranking, allowed)
@@ -81,13 +88,10 @@ class Finder:
 
     def _words(self, query: Query, ranking: Ranking, allowed: Allowed | None) -> dict[int, float]:
         """Row -> BM25 score, of rows that may be found."""
-        if query.sentence is None or ranking.weights.words == 0:
+        words = list(dict.fromkeys(word for text in query.sentences for word in deed_words(text)))
+        if not words or ranking.weights.words == 0:
             return {}
-        said = self._catalogue.with_words(deed_words(query.sentence), names=ranking.names)
-        if allowed is None:
-            return said
-        rows = set(allowed.rows.tolist())
-        return {row: score for row, score in said.items() if row in rows}
+        return self._catalogue.with_words(words, names=ranking.names, allowed=allowed)
 
     def _captions(self, captions: Sequence[str | None]) -> dict[str, Vector]:
         """Caption -> its vector; those that were not embedded when they were indexed are embedded now."""
@@ -106,19 +110,22 @@ class Finder:
         assert term.path is not None
         if os.path.splitext(term.path)[1].lower() in PICTURE_SUFFIXES and (picture := still(term.path)) is not None:
             return unit(self._encoder.embed_frames(picture[None])[0])
-        settings = ScanSettings(step=EXAMPLE_STEP, size=self._encoder.frame_size, splitter="none")
         with self._decoder() as decoder:
-            seen = [one for one in decoder.scan(term.path, settings) if isinstance(one, Sample)]
-        within = [one.frame for one in seen if one.moment >= term.start and (term.end is None or one.moment < term.end)]
-        frames = within or [min(seen, key=lambda one: abs(one.moment - term.start)).frame]
-        return unit(self._encoder.embed_frames(np.stack(frames)).mean(0))
+            end = min(decoder.timeline(term.path).end, np.inf if term.end is None else term.end)
+            if term.start >= end:
+                raise UsageError(f"{term.path} ends before {term.start:g} s", hint=f"it lasts {end:.2f} s")
+            count = int(min(max(1, (end - term.start) / EXAMPLE_STEP), MOST_LOOKS))
+            moments = [term.start + (i + 0.5) * (end - term.start) / count for i in range(count)]
+            frames = frames_at(term.path, moments, size=self._encoder.frame_size, decoder=decoder)
+        return unit(self._encoder.embed_frames(frames).mean(0))
 
     def _background(self, query: Query, question: Question) -> Background | None:
-        if query.sentence is None:
+        """What the query competes with; None where nothing of it is asked for in words."""
+        if not query.sentences:
             return None
         known = self._captions(SENTENCES)
         vectors = np.stack([known[sentence] for sentence in SENTENCES])
-        return background(query.sentence, question, SENTENCES, vectors, scale=self._encoder.logit_scale)
+        return background(query.sentences, question, SENTENCES, vectors, scale=self._encoder.logit_scale)
 
 
 def _directions(question: Question) -> list[Vector]:

@@ -32,6 +32,7 @@ from echoreel_index.signals import Candidate, Question, Vector
 SAME = 0.9
 """Cosine of two sentences from which they say the same."""
 
+
 @dataclass(frozen=True, slots=True)
 class Background:
     """What a query competes with: (n d) unit vectors of other sentences, and the encoder's logit scale."""
@@ -40,17 +41,17 @@ class Background:
     scale: float
 
 
-def background(text: str, question: Question, sentences: Sequence[str], vectors: Vector, *, scale: float) -> Background:
-    """The sentences that say something else than `text`: no content word of the action in common, cosine up to `SAME`.
+def background(texts: Sequence[str], question: Question, sentences: Sequence[str], vectors: Vector, *, scale: float) -> Background:
+    """The sentences that say something else than any of `texts`: no content word of the action in common, cosine up to `SAME`.
 
-    `question` is that of `text`; `vectors` (n d) belong to `sentences`. ValueError when they do not, or when the scale is
+    `question` is that of `texts`; `vectors` (n d) belong to `sentences`. ValueError when they do not, or when the scale is
     not positive.
     """
     if len(sentences) != len(vectors):
         raise ValueError(f"{len(sentences)} sentences have {len(vectors)} vectors")
     if not scale > 0:
         raise ValueError(f"a logit scale is positive, got {scale}")
-    mine = _deed(text)
+    mine = frozenset().union(*(_deed(text) for text in texts))
     other = np.array([not (_deed(sentence) & mine) for sentence in sentences], bool)
     return Background(vectors[other & (vectors @ asked(question) <= SAME)], scale)
 

@@ -8,6 +8,7 @@ hits = library.search("a person doing a backflip", k=3, encoder=encoder)
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from echoreel_index.decoder import Decoder
 from echoreel_index.encode import Encoder
 from echoreel_index.engine import Begun, Engine, Failed, LocalEngine, Taken
 from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
-from echoreel_index.files import Changes, FoundFile, absolute, compare, merge_roots, walk, within
+from echoreel_index.files import Changes, FoundFile, Places, absolute, compare, is_gone, merge_roots, walk
 from echoreel_index.filters import Filters
 from echoreel_index.finder import Finder
 from echoreel_index.nouns import EncoderCard, Hit
@@ -42,11 +43,11 @@ class _Sidecars:
     """The words beside each file and in its name; every folder is read once."""
 
     def __init__(self, roots: Sequence[str]) -> None:
-        self._roots, self._folders = roots, Folders()
+        self._roots, self._folders = Places(roots), Folders()
 
     def of(self, path: str) -> tuple[Words, str]:
         """What is said about the file, and the words of its name and of its folders below what was indexed."""
-        root = next((root for root in self._roots if within(path, (root,))), os.path.dirname(path))
+        root = self._roots.over(path) or os.path.dirname(path)
         return words(path, root=root, folders=self._folders), name_words(path, root)
 
 
@@ -57,6 +58,7 @@ class _Scope:
     roots: list[str]
     missing: list[str]
     found: list[FoundFile]
+    unread: list[str]
 
 
 class Library:
@@ -222,28 +224,32 @@ class Library:
         if not paths and not known:
             raise UsageError("nothing was indexed in this library yet", hint="say which folder: echoreel index FOLDER")
         asked = [absolute(path) for path in paths] or known
-        missing = [root for root in asked if not os.path.exists(root)]
-        strange = [root for root in missing if not within(root, known)]
+        missing = {root: None for root in asked if is_gone(root)}
+        places, unread = Places(known), list[str]()
+        strange = [root for root in missing if root not in places]
         if strange:
             raise UsageError(f"no such file or folder: {strange[0]}", hint="check the spelling; quote names that contain spaces")
-        walked = walk([Path(root) for root in asked if root not in missing], skip=self.folder)
+        walked = walk([Path(root) for root in asked if root not in missing], skip=self.folder, unread=unread)
         found = bans.admitted(walked, asked if paths else (), bans.banned(self._store))
         # A folder that was named and is gone takes its files with it; one that was only remembered may be an unplugged disk.
-        return _Scope(asked if paths else [root for root in asked if root not in missing], [] if paths else missing, found)
+        scope = asked if paths else [root for root in asked if root not in missing]
+        return _Scope(scope, [] if paths else list(missing), found, unread)
 
     def _compare(self, scope: _Scope, settings: WindowSettings, retry: bool) -> Changes:
-        good = {row.path: (row.stamp, row.settings == settings.key) for row in self._store.files()}
+        good = {path: (seen, cut == settings.key) for path, (seen, _, cut) in self._store.contents_of_files().items()}
         bad = {path: seen for path, (seen, _) in self._store.failures().items()}
-        return compare(scope.found, roots=scope.roots, good=good, bad=bad, retry=retry)
+        return compare(scope.found, roots=scope.roots, good=good, bad=bad, retry=retry, unread=scope.unread)
 
     def _local_engine(self, settings: WindowSettings, decoder: Decoder | None, workers: int | None) -> Engine:
         if self._encoder is None:
-            raise LibraryError("this library was opened without an encoder, so nothing can be added to it")
+            message = "this library was opened without an encoder, so nothing can be added to it"
+            raise LibraryError(message, hint="if a file has appeared just now: run it again")
         return LocalEngine(self._encoder, settings, workers=workers, decoders=None if decoder is None else [decoder])
 
     def _read(self, changes: Changes, settings: WindowSettings, engine: Engine, tally: Tally, sidecars: _Sidecars) -> None:
         """Bring the new and changed files in, each as soon as it has been seen whole."""
-        known = {row.path: row.sha256 for row in self._store.files()}
+        known = {path: sha256 for path, (_, sha256, _) in self._store.contents_of_files().items()}
+        left = Counter(known[path] for path in changes.gone if path in known)
 
         def has(sha256: str) -> bool:
             return self._store.has_content(sha256, settings.key)
@@ -256,7 +262,7 @@ class Library:
                 self._store.put_failure(file.path, file.stamp, outcome.message)
                 tally.bad(file, outcome.message)
             else:
-                how = self._how(outcome, known, changes.gone)
+                how = self._how(outcome, known, left)
                 if outcome.content is not None:
                     self._store.put_content(outcome.sha256, settings.key, outcome.content)
                 self._store.put_file(file.path, file.stamp, outcome.sha256, *sidecars.of(file.path))
@@ -264,23 +270,26 @@ class Library:
                 tally.done(file, how, 0 if outcome.content is None else len(outcome.content.looks))
 
     @staticmethod
-    def _how(taken: Taken, known: dict[str, str], gone: Sequence[str]) -> str:
-        """How a file came: `new`, `changed`, `moved`, `same` or `copy`."""
+    def _how(taken: Taken, known: dict[str, str], left: Counter[str]) -> str:
+        """How a file came: `new`, `changed`, `moved`, `same` or `copy`; `left` counts the contents of files that are gone."""
         path = taken.file.path
         if taken.content is not None:
             return "changed" if path in known else "new"
         if known.get(path) == taken.sha256:
             return "same"
-        return "moved" if any(known.get(one) == taken.sha256 for one in gone) else "copy"
+        if left[taken.sha256] == 0:
+            return "copy"
+        left[taken.sha256] -= 1
+        return "moved"
 
     def _refresh_words(self, same: Sequence[FoundFile], sidecars: _Sidecars) -> None:
         """A sidecar may change while its video does not."""
-        known = {row.path: row for row in self._store.files()}
+        known = self._store.contents_of_files() if same else {}
         for file in same:
-            row = known[file.path]
             said, names = sidecars.of(file.path)
-            if said != row.words:
-                self._store.put_file(row.path, row.stamp, row.sha256, said, names)
+            if said != self._store.words_of_file(file.path):
+                seen, sha256, _ = known[file.path]
+                self._store.put_file(file.path, seen, sha256, said, names)
 
     def _embed_captions(self) -> None:
         """Captions, and the sentences that every query competes with; without an encoder at hand the search does it itself."""

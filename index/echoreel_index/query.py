@@ -52,10 +52,9 @@ class Query:
     terms: tuple[Term, ...]
 
     @property
-    def sentence(self) -> str | None:
-        """The whole query, where it is one sentence and nothing else."""
-        only = self.terms[0]
-        return only.text if len(self.terms) == 1 and only.weight > 0 else None
+    def sentences(self) -> tuple[str, ...]:
+        """What is asked for in words; what is subtracted is not among it."""
+        return tuple(term.text for term in self.terms if term.text is not None and term.weight > 0)
 
 
 def parse_query(text: str, plus: Sequence[str] = (), minus: Sequence[str] = ()) -> Query:

@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.clips import WindowSettings
-from echoreel_index.cutting import cut
-from echoreel_index.engine import PATIENCE, Begun, Failed, Outcome, Taken
+from echoreel_index.cutting import Parts, cut, stacked
+from echoreel_index.engine import CHANGED, PATIENCE, Begun, Failed, Outcome, Taken
 from echoreel_index.errors import EchoreelError, VideoError
 from echoreel_index.files import FoundFile, stamp
 from echoreel_index.ray_cluster import Crew, connected, crew, quiet
@@ -62,7 +62,6 @@ ASKERS = 10_000
 """Actors that may wait for an answer at the same time."""
 ENDING = 30.0
 """Seconds that a pipeline may take to come to rest."""
-CHANGED = "it changed while it was being read; the next run takes it"
 WAITING = 8
 """Messages that may wait for the driver."""
 
@@ -137,8 +136,7 @@ class _Gathered:
     """What has come of a file so far."""
 
     sha256: str
-    parts: dict[int, tuple[int, NDArray[np.float32]]] = field(default_factory=dict)
-    """First look -> how many looks, and their vector (d)."""
+    parts: Parts = field(default_factory=dict)
     whole: Whole | None = None
     tries: int = 0
 
@@ -152,11 +150,6 @@ class _Gathered:
     @property
     def complete(self) -> bool:
         return self.whole is not None and sum(count for count, _ in self.parts.values()) == self.whole.looks
-
-    def stacked(self) -> NDArray[np.float32]:
-        """(n d) in the order of the looks."""
-        rows = [np.repeat(vector[None], count, axis=0) for _, (count, vector) in sorted(self.parts.items(), key=lambda item: item[0])]
-        return np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
 
 
 class _Run:
@@ -235,7 +228,7 @@ class _Run:
         try:
             if stamp(file.path) != file.stamp:
                 raise VideoError(CHANGED)
-            return Taken(file, gathered.sha256, cut(gathered.sha256, gathered.whole.scan, gathered.stacked(), self._settings))
+            return Taken(file, gathered.sha256, cut(gathered.sha256, gathered.whole.scan, stacked(gathered.parts), self._settings))
         except VideoError as error:
             return Failed(file, error.message)
 

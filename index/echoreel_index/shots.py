@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel_index.containers import Refused
+from echoreel_index.clips import SHORTEST_SHOT
 from echoreel_index.errors import VideoError
 from echoreel_index.passes import Frame, Pass, Picture
 from echoreel_index.readers import Sample, Scan, ScanSettings, target_size
 
 ADAPTIVE_THRESHOLD = 3.5
 CONTENT_THRESHOLD = 27.0
-SHORTEST_SHOT = 0.6
-"""Seconds between two cuts; PySceneDetect merges what is shorter."""
 CUT_SIDE = 256
 """Long side of the pictures in which cuts are looked for."""
 MOTION_SIDE = 64

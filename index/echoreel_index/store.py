@@ -147,6 +147,16 @@ class Store(StoredVectors):
         )
         return [FileRow(os.fsdecode(r[0]), FileStamp(r[1], r[2]), r[3], _words(r[4], r[7], r[8], r[9]), r[5], r[6], r[10]) for r in rows]
 
+    def contents_of_files(self) -> dict[str, tuple[FileStamp, str, str]]:
+        """Path -> what the file looked like, the SHA-256 of its content, and how that was cut: as little as an update needs."""
+        rows = self.ask("SELECT path, size, mtime_ns, f.sha256, settings FROM files f JOIN contents USING (sha256)")
+        return {os.fsdecode(r[0]): (FileStamp(r[1], r[2]), r[3], r[4]) for r in rows}
+
+    def words_of_file(self, path: str) -> Words:
+        """What is known in words about a file of the library."""
+        row = self.ask("SELECT words, caption, source, licence FROM files WHERE path = ?", (os.fsencode(path),))[0]
+        return _words(row[0], row[1], row[2], row[3])
+
     def failures(self) -> dict[str, tuple[FileStamp, str]]:
         """Path -> what the file looked like when it failed, and why it did."""
         rows = self.ask("SELECT path, size, mtime_ns, message FROM failures ORDER BY path")
@@ -192,7 +202,7 @@ class Store(StoredVectors):
         `names` are the words of the file's own name and of the folders that it lies in.
         """
         name = os.fsencode(path)
-        with self._changing() as db:
+        with transaction(self._db, self.folder) as db:
             db.execute("DELETE FROM failures WHERE path = ?", (name,))
             self._forget(db, [name])
             values = (name, stamp.size, stamp.mtime_ns, sha256, words.caption, words.source, words.licence, words.to_json(), words.date)
@@ -206,14 +216,14 @@ class Store(StoredVectors):
     def put_failure(self, path: str, stamp: FileStamp, message: str) -> None:
         """Remember that a file cannot be read; what it held before is no longer true."""
         name = os.fsencode(path)
-        with self._changing() as db:
+        with transaction(self._db, self.folder) as db:
             self._forget(db, [name])
             db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", (name, stamp.size, stamp.mtime_ns, message))
 
     def remove_files(self, paths: Sequence[str]) -> None:
         """Forget files, good or bad."""
         names = [os.fsencode(path) for path in paths]
-        with self._changing() as db:
+        with transaction(self._db, self.folder) as db:
             self._forget(db, names)
             db.executemany("DELETE FROM failures WHERE path = ?", [(name,) for name in names])
 

@@ -26,7 +26,7 @@ def kept(text: str, vector: Vector | None = None) -> set[str]:
     """The sentences that compete with `text`, each of which has an axis of its own."""
     axes = np.asarray(np.eye(len(SENTENCES) + 1), np.float32)
     asked = Question(axes[-1] if vector is None else vector)
-    left = background(text, asked, SENTENCES, axes[:-1], scale=100.0).vectors
+    left = background([text], asked, SENTENCES, axes[:-1], scale=100.0).vectors
     return {SENTENCES[int(row.argmax())] for row in left}
 
 
@@ -84,6 +84,6 @@ def test_sentences_with_the_same_meaning_do_not_compete() -> None:
 
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(ValueError, match="1 sentences have 2 vectors"):
-        background("a jump", Question(axis(0)), ["a jump"], np.zeros((2, 8), np.float32), scale=100.0)
+        background(["a jump"], Question(axis(0)), ["a jump"], np.zeros((2, 8), np.float32), scale=100.0)
     with pytest.raises(ValueError, match="positive"):
-        background("a jump", Question(axis(0)), ["a jump"], np.zeros((1, 8), np.float32), scale=0.0)
+        background(["a jump"], Question(axis(0)), ["a jump"], np.zeros((1, 8), np.float32), scale=0.0)

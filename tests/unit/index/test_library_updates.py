@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,48 @@ def test_a_moved_file_keeps_its_vectors_and_a_copy_is_found_once(update: Update,
     assert [Path(hit.clip.path).name for hit in library.search("green", k=9, encoder=encoder, ranking=PLAIN)].count("green.mp4") == 0
     found = {Path(hit.clip.path).name for hit in library.search("green", k=9, encoder=encoder, ranking=PLAIN)}
     assert found == {"blue.mp4", "copy.mp4", "crimson.mp4"}
+
+
+def test_a_file_that_comes_back_under_two_names_was_moved_once(update: Update, videos: Path) -> None:
+    update(videos)
+    shutil.copy(videos / "red.mp4", videos / "crimson.mp4")
+    (videos / "red.mp4").rename(videos / "scarlet.mp4")
+    report = update(videos)
+    assert (report.moved, report.copies, report.removed) == (1, 1, 0)
+
+
+def test_no_frame_outlives_its_batch(
+    tmp_path: Path, make_video: MakeVideo, encoder: Encoder, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from echoreel_index import engine
+
+    make_video(tmp_path / "v" / "long.mp4", seconds=100, fps=4)
+    frames: list[weakref.ref[Any]] = []
+    most, read, embed = 0, engine.looks_of_file, encoder.embed_frames
+
+    def watched_reading(*asked: Any) -> Iterator[Any]:
+        for part in read(*asked):
+            frames.extend(weakref.ref(look.frame) for look in part) if isinstance(part, list) else None
+            yield part
+
+    def watched_embedding(batch: Any) -> Any:
+        nonlocal most
+        most = max(most, sum(frame() is not None for frame in frames))
+        return embed(batch)
+
+    monkeypatch.setattr(engine, "looks_of_file", watched_reading)
+    encoder.embed_frames = watched_embedding
+    assert library.update([tmp_path / "v"], settings=WindowSettings(), workers=1).frames == 200 == len(frames)
+    assert 0 < most <= engine.BATCH + 16 * (engine.PARTS + 3)  # a batch and the parts on their way, not the whole file
+
+
+def test_a_new_word_leaves_the_vectors_alone(update: Update, videos: Path, library: Library, encoder: Encoder) -> None:
+    update(videos)
+    before = (library.folder / "vectors.faiss").stat().st_mtime_ns
+    (videos / "red.txt").write_text("a red field")
+    update(videos)
+    assert (library.folder / "vectors.faiss").stat().st_mtime_ns == before
+    assert library.search("red", k=1, encoder=encoder, ranking=PLAIN)[0].clip.caption == "a red field"
 
 
 def test_bad_files_are_remembered_and_tried_again_when_they_change(

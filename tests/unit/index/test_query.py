@@ -21,8 +21,8 @@ def test_sentences_weights_and_sums() -> None:
     assert [(term.text, term.weight) for term in query.terms] == [
         ("a jump", 1), ("a beach", 0.5), ("a park", 2), ("a gym", -1), ("snow", -0.25),
     ]  # fmt: skip
-    assert query.sentence is None and parse_query("a jump").sentence == "a jump"
-    assert parse_query("", plus=["a jump"]).sentence == "a jump"
+    assert parse_query("a jump").sentences == ("a jump",)
+    assert parse_query("", plus=["a jump"], minus=["a dog"]).sentences == ("a jump",)
     assert parse_query("a jump", plus=["-0.5:a gym"]).terms[1].weight == -0.5
 
 
@@ -128,7 +128,7 @@ def test_the_question_of_an_example_has_only_itself(tmp_path: Path) -> None:
     query = parse_query(str(tmp_path / "clip.mp4"))
     asked = question(query, embed, lambda term: axis(5))
     np.testing.assert_array_equal(asked.whole, axis(5))
-    assert asked.templates is None and asked.action is None and asked.scene is None and query.sentence is None
+    assert asked.templates is None and asked.action is None and asked.scene is None and query.sentences == ()
 
 
 def test_the_question_of_a_sum_subtracts_but_takes_the_contrast_from_what_is_asked_for(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ class Drawn:
 
     def search(self, text: str, ranking: Ranking, *, k: int = 3) -> list[Hit]:
         asked = question(parse_query(text), self.encoder.embed_texts, _no_example)
-        others = background(text, asked, SENTENCES, self.others, scale=self.encoder.logit_scale)
+        others = background([text], asked, SENTENCES, self.others, scale=self.encoder.logit_scale)
         return answer(asked, self.pool, k=k, ranking=ranking, background=others)
 
 
