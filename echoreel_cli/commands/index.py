@@ -14,6 +14,8 @@ from echoreel_cli.devices import pick_device, pick_encoder_dtype
 from echoreel_index.errors import EchoreelError, EncoderMismatch, PartialFailure, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from echoreel_index.clips import WindowSettings
     from echoreel_index.encode import Encoder
     from echoreel_index.engine import Engine
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 SCHEMA = "echoreel.index/1"
 PLAN_SCHEMA = "echoreel.index-plan/1"
 ENGINES = ("local", "ray")
+MOST_UNREAD = 10
+"""Folders and files that could not be looked at which are named one by one."""
 
 
 def register(app: typer.Typer) -> None:
@@ -258,6 +262,7 @@ def _say_report(console: Console, report: IndexReport, library: Library) -> None
                 "bad": [{"path": bad.path, "message": bad.message} for bad in report.bad],
                 "known_bad": report.known_bad,
                 "missing_roots": list(report.missing_roots),
+                "unread": list(report.unread),
                 "frames": report.frames,
                 "windows": report.windows,
                 "vectors": {"form": held.form, "count": held.count, "recall": held.recall},
@@ -276,10 +281,18 @@ def _say_report(console: Console, report: IndexReport, library: Library) -> None
     _say_trouble(console, report)
 
 
+def _say_unread(console: Console, unread: Sequence[str]) -> None:
+    for path in unread[:MOST_UNREAD]:
+        console.warn(f"{path} cannot be looked at; what the library knows of it is kept")
+    if len(unread) > MOST_UNREAD:
+        console.warn(f"{len(unread) - MOST_UNREAD} more folders and files cannot be looked at")
+
+
 def _say_trouble(console: Console, report: IndexReport) -> None:
     """What a user must know besides; raises for files that failed this time, which scripts must see."""
     for root in report.missing_roots:
         console.warn(f"{root} is not there now; its files are kept in the library but not found")
+    _say_unread(console, report.unread)
     if report.known_bad:
         console.note(f"{report.known_bad} files that could not be read before were left out; --retry tries them again")
     if report.bad:

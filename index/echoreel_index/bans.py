@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from echoreel_index.errors import UsageError
-from echoreel_index.files import FoundFile, within
+from echoreel_index.files import FoundFile, Places
 from echoreel_index.store import Store
 
 BANNED = "banned"
@@ -26,8 +26,9 @@ def written(paths: Iterable[str]) -> str:
 
 def admitted(found: Iterable[FoundFile], asked: Sequence[str], kept_out: Sequence[str]) -> list[FoundFile]:
     """The files that are not banned. Raises UsageError when a path that was asked for by name is banned itself."""
+    banned = Places(kept_out)
     for path in asked:
-        if within(path, kept_out):
+        if path in banned:
             hint = f"let it in again with: echoreel library remove --unban {path}"
             raise UsageError(f"{path} was banned from this library", hint=hint)
-    return [file for file in found if not within(file.path, kept_out)]
+    return [file for file in found if file.path not in banned]

@@ -60,6 +60,8 @@ class IndexReport:
     windows: int
     """In the whole library now."""
     seconds: float
+    unread: tuple[str, ...] = ()
+    """Folders and files that could not be looked at; what was known of them is kept."""
 
     @property
     def taken(self) -> int:
@@ -103,13 +105,14 @@ class Tally:
             moved=counts["moved"],
             copies=counts["copy"],
             unchanged=len(changes.same) + counts["same"],
-            removed=len(changes.gone) - counts["moved"],
+            removed=max(0, len(changes.gone) - counts["moved"]),  # one that is gone may be back under two names
             bad=tuple(self._bad),
             known_bad=len(changes.known_bad),
             missing_roots=self._missing,
             frames=self._frames,
             windows=windows,
             seconds=time.monotonic() - self._began,
+            unread=changes.unread,
         )
 
     def _finish(self, kind: Literal["file", "bad"], file: FoundFile, message: str | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from echoreel_index.errors import UsageError
-from echoreel_index.files import FileStamp, FoundFile, compare, content_hash, merge_roots, walk, within
+from echoreel_index.files import FileStamp, FoundFile, Places, compare, content_hash, merge_roots, walk, within
 
 
 def names(*paths: Path, skip: Path | None = None) -> list[str]:
@@ -85,3 +86,81 @@ def test_of_webp_files_only_animations_are_found(tmp_path: Path) -> None:
     pictures[0].save(tmp_path / "moving.webp", save_all=True, append_images=pictures[1:])
     (tmp_path / "cut.webp").write_bytes(b"RIFF")
     assert [Path(found.path).name for found in walk([tmp_path])] == ["moving.webp"]
+
+
+def locked(monkeypatch: pytest.MonkeyPatch, function: str, place: Path, code: int = errno.EACCES) -> None:
+    """Let the system refuse to look at `place`, as it does not do to root."""
+    honest = getattr(os, function)
+
+    def refuse(path: str | Path) -> object:
+        if os.fspath(path) == str(place):
+            raise OSError(code, os.strerror(code), str(path))
+        return honest(path)
+
+    monkeypatch.setattr(os, function, refuse)
+
+
+@pytest.mark.parametrize(("function", "code"), [("listdir", errno.EACCES), ("listdir", errno.EIO), ("stat", errno.ESTALE)])
+def test_what_cannot_be_looked_at_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int) -> None:
+    for name in ("locked/a.mp4", "locked/deep/b.mp4", "open/c.mp4", "d.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(name.encode())
+    before = list(walk([tmp_path]))
+    good = {file.path: (file.stamp, True) for file in before} | {str(tmp_path / "lost.mp4"): (FileStamp(1, 1), True)}
+    locked(monkeypatch, function, tmp_path / "locked", code)
+    unread: list[str] = []
+    found = list(walk([tmp_path], unread=unread))
+    changes = compare(found, roots=[str(tmp_path)], good=good, bad={}, unread=unread)
+    assert len(before) == 4 and [os.path.basename(file.path) for file in changes.same] == ["d.mp4", "c.mp4"]
+    assert changes.unread == (str(tmp_path / "locked"),) and changes.gone == (str(tmp_path / "lost.mp4"),)
+
+
+def test_a_file_or_a_named_folder_that_cannot_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(name.encode())
+    unread: list[str] = []
+    locked(monkeypatch, "stat", tmp_path / "a.mp4")
+    assert [Path(file.path).name for file in walk([tmp_path], unread=unread)] == ["b.mp4"] and unread == [str(tmp_path / "a.mp4")]
+    locked(monkeypatch, "stat", tmp_path)
+    assert list(walk([tmp_path], unread=unread)) == [] and unread[1:] == [str(tmp_path)]
+
+
+def test_a_locked_folder_is_looked_for_under_its_other_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library may know its files by either."""
+    (tmp_path / "z").mkdir()
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    honest = os.listdir
+
+    def refuse(path: str) -> list[str]:
+        if os.path.basename(path) in "az":
+            raise PermissionError(errno.EACCES, "no")
+        return honest(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    unread: list[str] = []
+    assert list(walk([tmp_path], unread=unread)) == [] and unread == [str(tmp_path / "a"), str(tmp_path / "z")]
+
+
+def test_many_places_are_looked_up_and_not_tried_one_by_one() -> None:
+    class Watched(str):
+        tried = 0
+
+        def startswith(self, *args: object) -> bool:
+            Watched.tried += 1
+            return str.startswith(self, *args)  # type: ignore[arg-type]
+
+        def __eq__(self, other: object) -> bool:
+            Watched.tried += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    roots = [f"/v/{number}.mp4" for number in range(1000)]
+    found = [FoundFile(Watched(root), FileStamp(1, 1)) for root in roots]
+    good = {file.path: (file.stamp, True) for file in found}
+    assert len(compare([], roots=roots, good=good, bad={}).gone) == 1000
+    assert merge_roots(roots, [file.path for file in found]) == sorted(roots)
+    assert Watched.tried < 50_000  # a million, one by one
+    places = Places(["/a", "/a/b/c", "/d/"])
+    assert [places.over(path) for path in ("/a/x", "/a/b/c/x", "/a", "/ab", "/d/x", "/")] == ["/a", "/a/b/c", "/a", None, "/d", None]
+    assert "/x" in Places(["/"]) and "/x" not in Places([])
