@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -55,9 +56,10 @@ def safe_path(name: str) -> Path:
     return Path(*(safe_stem(part) for part in parts)) if parts else Path("video")
 
 
-def free_path(folder: Path, relative: Path, suffix: str, mine: Callable[[Path], bool]) -> Path:
+def free_path(folder: Path, relative: Path, suffix: str, beside: Callable[[Path], Path], mine: Callable[[Path], bool]) -> Path:
     """`folder/relative.suffix`, or with ` (2)` and so on: the first that does not exist yet or is `mine` to replace.
 
+    `beside` names the file that is written with it: files that differ in their suffix share one, so it must be free as well.
     Raises ValueError when the path leads out of the folder, for example over a link that lies in it.
     """
     parent = folder / relative.parent
@@ -66,7 +68,7 @@ def free_path(folder: Path, relative: Path, suffix: str, mine: Callable[[Path], 
     number = 1
     while True:
         path = parent / f"{relative.name}{f' ({number})' if number > 1 else ''}{suffix}"
-        if not (path.exists() or path.is_symlink()) or mine(path):
+        if not any(os.path.lexists(one) for one in (path, beside(path))) or mine(path):
             return path
         number += 1
 

@@ -98,7 +98,7 @@ class Intake:
         return made
 
     def _target(self, info: Mapping[str, Any], origin: Origin, section: Section | None, suffix: str) -> Path:
-        """The final name: free, or that of the same video fetched before."""
+        """The final name: free, and its sidecar's too, or that of the same video fetched before."""
         name = self._render({key: safe_part(value) if isinstance(value, str) else value for key, value in info.items()})
         relative = safe_path(f"{name} {section}s" if section else name)
-        return free_path(self._folder, relative, suffix, lambda path: is_from(path, origin, section))
+        return free_path(self._folder, relative, suffix, sidecar_of, lambda path: is_from(path, origin, section))

@@ -348,6 +348,17 @@ def test_a_file_of_the_user_is_never_replaced(server: Loopback, get: Get, tmp_pa
     assert (tmp_path / "to" / "clip [clip].mp4").read_text() == "mine"
 
 
+def test_what_stands_beside_another_video_is_never_replaced(server: Loopback, film: bytes, get: Get, tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "clip [clip].webm").write_bytes(film)
+    (tmp_path / "to" / "clip [clip].info.json").write_text('{"title": "mine"}')
+    (one,) = get(server.url("clip.mp4"))
+    assert one.path == tmp_path / "to" / "clip [clip] (2).mp4"
+    assert (tmp_path / "to" / "clip [clip].info.json").read_text() == '{"title": "mine"}'
+    (again,) = get(server.url("clip.mp4"), archive=False)
+    assert again.path == one.path
+
+
 @pytest.mark.parametrize("tells_length", [True, False])
 def test_too_large_a_file_is_left(tells_length: bool, server: Loopback, get: Get, tmp_path: Path) -> None:
     server.tells_length = tells_length

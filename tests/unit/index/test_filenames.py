@@ -9,6 +9,7 @@ import pytest
 
 from echoreel_index.errors import UsageError
 from echoreel_index.filenames import free_path, is_text, safe_part, safe_path, safe_stem, video_suffix
+from echoreel_index.origins import sidecar_of
 from echoreel_index.sections import Section, parse_section
 
 
@@ -56,15 +57,23 @@ def test_templates_may_make_folders_but_not_leave() -> None:
 
 
 def test_free_paths(tmp_path: Path) -> None:
-    assert free_path(tmp_path, Path("a"), ".mp4", lambda path: False) == tmp_path / "a.mp4"
+    assert free_path(tmp_path, Path("a"), ".mp4", sidecar_of, lambda path: False) == tmp_path / "a.mp4"
     (tmp_path / "a.mp4").touch()
     (tmp_path / "a (2).mp4").symlink_to("nowhere")
-    assert free_path(tmp_path, Path("a"), ".mp4", lambda path: False) == tmp_path / "a (3).mp4"
-    assert free_path(tmp_path, Path("a"), ".mp4", lambda path: path.name == "a.mp4") == tmp_path / "a.mp4"
+    assert free_path(tmp_path, Path("a"), ".mp4", sidecar_of, lambda path: False) == tmp_path / "a (3).mp4"
+    assert free_path(tmp_path, Path("a"), ".mp4", sidecar_of, lambda path: path.name == "a.mp4") == tmp_path / "a.mp4"
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path)
     with pytest.raises(ValueError, match="leads out of"):
-        free_path(tmp_path / "in", Path("link/a"), ".mp4", lambda path: False)
+        free_path(tmp_path / "in", Path("link/a"), ".mp4", sidecar_of, lambda path: False)
+
+
+def test_a_name_whose_sidecar_belongs_to_another_video_is_not_free(tmp_path: Path) -> None:
+    (tmp_path / "a.info.json").write_text("{}")
+    assert free_path(tmp_path, Path("a"), ".webm", sidecar_of, lambda path: False) == tmp_path / "a (2).webm"
+    (tmp_path / "a (2).info.json").symlink_to("nowhere")
+    assert free_path(tmp_path, Path("a"), ".webm", sidecar_of, lambda path: False) == tmp_path / "a (3).webm"
+    assert free_path(tmp_path, Path("a"), ".webm", sidecar_of, lambda path: path.name == "a.webm") == tmp_path / "a.webm"
 
 
 @pytest.mark.parametrize(
