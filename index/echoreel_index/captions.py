@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from echoreel_index.sidecars import FILE_KEYS, LONGEST_TEXT, Folders, clean, parsed, read_json, read_text
+from echoreel_index.sidecars import FILE_KEYS, LONGEST_TEXT, Folders, clean, kept, parsed, read_json, read_text
 from echoreel_index.subtitles import LONGEST_CUE, MOST_CUES, Cue, cues
 
 CAPTION_KEYS = ("caption", "title", "text", "label", "sentence", "action")
@@ -109,7 +109,7 @@ def words(path: str, *, root: str | None = None, folders: Folders | None = None)
         if (sidecar := folder.file(name)) is not None:
             said = _joined(said, _from_object(read_json(sidecar)))
     if (sidecar := folder.file(f"{video.stem}.txt")) is not None:
-        said = _joined(said, Words(caption=(read_text(sidecar, LONGEST_TEXT) or "").strip() or None))
+        said = _joined(said, Words(caption=kept(read_text(sidecar, LONGEST_TEXT) or "", LONGEST) or None))
     for above, relative in _tables(video, root):
         for row in folders.at(above).rows(relative):
             said = _joined(said, _from_row(row))
@@ -232,8 +232,8 @@ def _text(data: Mapping[str, object], names: Iterable[str]) -> str | None:
 def _texts(value: object) -> Iterator[str]:
     """The text of a value, or the texts of a list."""
     for one in value if isinstance(value, (list, tuple)) else (value,):
-        if isinstance(one, str) and (text := clean(one).strip()):
-            yield text[:LONGEST]
+        if isinstance(one, str) and (text := kept(one, LONGEST)):
+            yield text
 
 
 def _tags(value: object) -> Iterator[str]:
@@ -254,7 +254,7 @@ def _date(value: object) -> float | None:
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value.strip())
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            return _number((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
         except (ValueError, OverflowError):
             return None
     return _number(value)
@@ -270,6 +270,7 @@ def _chapters(value: object) -> Iterator[Cue]:
 def _cues(value: object) -> Iterator[Cue]:
     for one in value if isinstance(value, list) else ():
         if isinstance(one, (list, tuple)) and len(one) == 3:
-            start, end, text = _number(one[0]), _number(one[1]), one[2]
-            if start is not None and end is not None and end > start and isinstance(text, str) and text.strip():
-                yield start, end, clean(text).strip()[:LONGEST_CUE]
+            start, end = _number(one[0]), _number(one[1])
+            text = kept(one[2], LONGEST_CUE) if isinstance(one[2], str) else ""
+            if start is not None and end is not None and end > start and text:
+                yield start, end, text

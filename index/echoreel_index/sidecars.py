@@ -136,6 +136,14 @@ def clean(text: str) -> str:
     return _UNSEEN.sub("", text).encode("utf-8", "replace").decode("utf-8")
 
 
+def kept(text: str, longest: int) -> str:
+    """What is kept of a text: clean, at most `longest` characters, no blanks at its ends; once kept, it stays as it is.
+
+    Who writes texts and who reads them back both call this: a blank at the cut would else be there for one and not for the other.
+    """
+    return clean(text).strip()[:longest].rstrip()
+
+
 def _names(path: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(path or "."))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import re
 
+from echoreel_index.sidecars import kept
+
 Cue = tuple[float, float, str]
 """First and last moment in seconds, and the text."""
 
@@ -44,8 +46,8 @@ def cues(text: str) -> tuple[Cue, ...]:
         fresh = [line for line in shown if line not in said]
         said = shown or said
         start, end = _seconds(times.groups()[:3]), _seconds(times.groups()[3:])
-        if fresh and end > start:
-            found.append((start, end, " ".join(fresh)[:LONGEST_CUE]))
+        if end > start and (spoken := kept(" ".join(fresh), LONGEST_CUE)):
+            found.append((start, end, spoken))
     return tuple(sorted(found))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
 
-from echoreel_index.captions import Words, name_words, words
+from echoreel_index.captions import LONGEST, Words, name_words, words
 from echoreel_index.sidecars import Folders
-from echoreel_index.subtitles import cues
+from echoreel_index.subtitles import LONGEST_CUE, cues
 
 
 def test_words_come_from_the_sidecars(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_broken_sidecars_say_nothing(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text('{"caption": "half \\ud83d of \\u0000a pair"}')
     assert words(str(tmp_path / "d.mp4")).caption == "half ? of a pair"
     (tmp_path / "e.txt").write_text("x" * 10_000_000)
-    assert len(words(str(tmp_path / "e.mp4")).caption or "") == 65536
+    assert len(words(str(tmp_path / "e.mp4")).caption or "") == LONGEST
     (tmp_path / "f.json").mkdir()
     os.mkfifo(tmp_path / "f.txt")
     (tmp_path / "f.srt").write_bytes(os.urandom(5000))
@@ -204,3 +205,44 @@ def test_words_survive_json() -> None:
     assert "\n" not in said.to_json() and Words().to_json() == "{}"
     for odd in ("", "[]", "null", '{"caption": 3, "tags": 4, "date": "x", "cues": [[1], [2, 1, "a"], [0, 1, 5]], "more": {"a": 1}}'):
         assert Words.from_json(odd) == Words()
+
+
+ODD = (
+    "a", "é", "e\u0301", "跳", "👩\u200d🚀", " ", "\u00a0", "\u2028", "\u3000",
+    "\t", "\n", "\r", ",", "\x01", "\x85", "\u202e", "&#x202e;", "<b>",
+)  # fmt: skip
+
+
+def odd_text(chance: random.Random, about: int) -> str:
+    """Nearly as long as what is kept, or a little longer, with blanks and signs that nobody sees wherever the cut may fall."""
+    filling = chance.choice(("x", "x ", " x", "é\u3000", ""))
+    return "".join((*chance.choices(ODD, k=6), (filling * about)[: about - 12 + chance.randrange(12)], *chance.choices(ODD, k=12)))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_words_of_odd_files_survive_json(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+
+    def text() -> str:
+        return odd_text(chance, LONGEST)
+
+    (tmp_path / "a.txt").write_text(text(), encoding="utf-8", newline="")
+    chapters = [{"start_time": n, "end_time": n + 1, "title": odd_text(chance, LONGEST_CUE)} for n in range(3)]
+    said = {"title": text(), "tags": [text(), "\x01"], "keywords": text(), "description": text(), "uploader": text(), "licence": "\ud83d "}
+    (tmp_path / "a.json").write_text(json.dumps({**said, "chapters": [*chapters, {"start_time": 0, "end_time": 1, "title": "\x01"}]}))
+    lines = "".join(f"{n}:00 --> {n}:01\n{odd_text(chance, LONGEST_CUE)}\n\n" for n in range(5))
+    (tmp_path / "a.srt").write_text(lines, encoding="utf-8", newline="")
+    (tmp_path / "b.txt").write_text(text(), encoding="utf-8", newline="")
+    for name in ("a.mp4", "b.mp4"):
+        found = words(str(tmp_path / name))
+        assert found.caption and Words.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize("caption", ["x" * (LONGEST + 1), "x" * (LONGEST - 1) + " y", "\x01 x"])
+def test_long_captions_survive_json(caption: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(caption)
+    (tmp_path / "a.srt").write_text(f"0:00 --> 0:01\n{'x' * (LONGEST_CUE - 1)} y\n\n0:02 --> 0:03\n&#x202e;\n")
+    (tmp_path / "a.json").write_text('{"date": "9999-01-01"}')
+    found = words(str(tmp_path / "a.mp4"))
+    assert found.cues == ((0, 1, "x" * (LONGEST_CUE - 1)),) and found.date is None
+    assert Words.from_json(found.to_json()) == found
