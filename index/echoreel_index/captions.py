@@ -31,6 +31,8 @@ LICENCE_KEYS = ("licence", "license")
 TAG_KEYS = ("tags", "keywords", "categories", "labels")
 UPLOADER_KEYS = ("uploader", "channel", "creator", "author")
 DATE_KEYS = ("timestamp", "release_timestamp", "upload_date", "date")
+DAY_KEYS = ("upload_date", "date")
+"""Those of them that hold a day where others hold seconds; seconds of eight digits would be of the year 1973 or before."""
 MORE_KEYS = ("description", "captions", "comment", "summary", "prompt")
 
 LONGEST = 5000
@@ -203,7 +205,7 @@ def _from_object(data: object) -> Words:
         title=_text(data, ("title",)),
         tags=tuple(tag for key in TAG_KEYS for tag in _tags(data.get(key)))[:MOST_TAGS],
         uploader=_text(data, UPLOADER_KEYS),
-        date=next((date for key in DATE_KEYS if (date := _date(data.get(key))) is not None), None),
+        date=next((date for key in DATE_KEYS if (date := _date(key, data.get(key))) is not None), None),
         cues=tuple(_chapters(data.get("chapters"))),
     )
     said = {found.caption, found.title}
@@ -249,8 +251,13 @@ def _number(value: object) -> float | None:
     return float(value) if abs(value) < 1e11 and math.isfinite(value) else None
 
 
-def _date(value: object) -> float | None:
-    """Seconds since 1970 of a number that says so, of `20260131`, or of a date as ISO 8601 writes it; without a zone it is UTC."""
+def _date(key: str, value: object) -> float | None:
+    """Seconds since 1970 of a number that says so, of `20260131`, or of a date as ISO 8601 writes it; without a zone it is UTC.
+
+    Eight digits are a day even where they are a number, unless the `key` says that it is a timestamp.
+    """
+    if isinstance(value, (int, float)) and key in DAY_KEYS and 10_000_000 <= value < 100_000_000 and value == int(value):
+        value = str(int(value))
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value.strip())
