@@ -16,14 +16,13 @@ from echoreel_index.database import marks, portions
 from echoreel_index.errors import LibraryError
 from echoreel_index.files import within
 from echoreel_index.filters import Filters
+from echoreel_index.licences import licensed
 from echoreel_index.nouns import Clip
 from echoreel_index.store import VERIFY, Store
 from echoreel_index.word_index import match_any
 
 MOST_FILES = 2000
 """Files that the word index gives at most, the best first."""
-CREATIVE_COMMONS = ("creative commons", "creativecommons", "cc0", "cc by", "cc-by", "cc_by", "public domain")
-"""What `cc` stands for in a filter of licences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +138,6 @@ def _passes(path: str, duration: float, date: float, licence: str | None, filter
     early_enough = filters.until is None or date < filters.until
     wanted = path not in filters.without
     return under and long_enough and short_enough and late_enough and early_enough and wanted and licensed(licence, filters.licences)
-
-
-def licensed(licence: str | None, wanted: Sequence[str]) -> bool:
-    """Whether one of the words `wanted` occurs in the licence; `cc` stands for all Creative Commons licences. No words: always."""
-    if not wanted:
-        return True
-    text = (licence or "").lower()
-    return any(any(one in text for one in (CREATIVE_COMMONS if word.lower() == "cc" else (word.lower(),))) for word in wanted)
 
 
 def _moves(motion: float | None, least: float | None) -> bool:

@@ -31,7 +31,8 @@ from echoreel_index.downloader import PROTOCOLS, Access, Heard, lacks_format, op
 from echoreel_index.entries import Entries, Missing
 from echoreel_index.errors import EchoreelError, UsageError, VideoError
 from echoreel_index.intake import BeyondEnd, Intake, Unwanted, Write
-from echoreel_index.origins import Origin, archive_key, is_creative_commons, origin_of, without_password
+from echoreel_index.licences import is_creative_commons
+from echoreel_index.origins import Origin, archive_key, origin_of, without_password
 from echoreel_index.sections import Section
 
 ARCHIVE = ".echoreel-archive.txt"

@@ -8,7 +8,6 @@ who fetched it or from which machine.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,8 +28,6 @@ NAMELESS = ("generic", "html5mediaembed")
 """yt-dlp's extractors for any site, whose ids are unique on one page only."""
 LONGEST = 20_000
 """Characters of one text, and items of one list."""
-
-_CREATIVE_COMMONS = re.compile(r"creative\s*commons|creativecommons\.org|\bcc[\s-]*(?:by|0|zero)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +68,6 @@ def archive_key(info: Mapping[str, Any], url: str) -> str:
     site = str(info.get("extractor_key") or info.get("ie_key") or "generic").lower()
     name = quote(clean(str(info.get("id"))), safe="")
     return f"{site} {name} {quote(url, safe=':/?&=%#+,;@~')}" if site in NAMELESS else f"{site} {name}"
-
-
-def is_creative_commons(licence: str | None) -> bool:
-    """Whether a licence names itself a Creative Commons one, CC0 and the public domain mark among them."""
-    return bool(licence and _CREATIVE_COMMONS.search(licence))
 
 
 def without_password(url: str) -> str:
