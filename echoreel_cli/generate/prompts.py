@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 from echoreel_index.errors import UsageError
 from echoreel_index.nouns import Reference
-from echoreel_index.query import seconds_of
+from echoreel_index.query import piece
 
 WHOLE_FILE = float("inf")
 """End of a reference that was named without times: the end of its file, found when it is opened."""
@@ -82,24 +81,9 @@ def _reference(item: object, where: str) -> Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """`FILE`, `FILE@START-END` or `FILE@START-`; times are seconds or [hours:]minutes:seconds.
-
-    A file whose very name ends in such a thing wins over the times.
-    """
-    if Path(text).exists() or "@" not in text:
-        return Reference(path=str(Path(text).absolute()), start=0.0, end=WHOLE_FILE)
-    file, _, times = text.rpartition("@")
-    match = re.fullmatch(r"([\d:.]+)-([\d:.]*)", times)
-    try:
-        if match is None or not file:
-            raise ValueError
-        start = seconds_of(match[1])
-        end = seconds_of(match[2]) if match[2] else WHOLE_FILE
-    except ValueError:
-        raise UsageError(f"cannot read the times of reference {text!r}", hint="write FILE@START-END, as in clip.mp4@1.5-3.5") from None
-    if end <= start:
-        raise UsageError(f"reference {text!r} ends before it starts")
-    return Reference(path=str(Path(file).absolute()), start=start, end=end)
+    """`FILE`, `FILE@START-END` or `FILE@START-`, read as in a query. Raises UsageError."""
+    path, start, end = piece(text)
+    return Reference(path=path, start=start, end=WHOLE_FILE if end is None else end)
 
 
 def parse_hits(lines: Iterable[str], where: str) -> list[Reference]:

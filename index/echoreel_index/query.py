@@ -1,7 +1,7 @@
 """What is searched for: a sentence, a clip, a picture, or a sum of such.
 
     a person doing a backflip            a sentence
-    flip.mp4   flip.mp4@3-6   pose.jpg   a file, or a piece of one; times are seconds or [hours:]minutes:seconds
+    flip.mp4   flip.mp4@3-6   pose.jpg   a file, or a piece of one; its times are read by `moments`
     0.5:a beach                          any of these with a weight; 1 is usual
 
 A file is meant when it exists. The query's vector is the unit sum of weight times unit vector over its terms.
@@ -13,12 +13,14 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from echoreel_index.encode import unit
 from echoreel_index.errors import UsageError
 from echoreel_index.files import VIDEO_SUFFIXES
+from echoreel_index.moments import span_of
 from echoreel_index.signals import Vector
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -28,7 +30,6 @@ HEAVIEST = 100.0
 
 _WEIGHTED = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*:(?!//|\d)\s*(.*)", re.DOTALL)
 """`0.5:a beach`, but not the clock of `12:30 in the morning`."""
-_TIMES = re.compile(r"([\d:.]+)-([\d:.]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ def parse_term(text: str) -> Term:
         raise UsageError(f"a term of the query is empty: {text!r}" if text.strip() else "a term of the query is empty")
     if weight == 0 or abs(weight) > HEAVIEST:
         raise UsageError(f"the weight of {text!r} must not be 0 or beyond {HEAVIEST:g}", hint="write it as 0.5:a beach")
-    if (piece := _piece(body)) is not None:
-        path, start, end = piece
+    if (named := _named(body)) is not None:
+        path, start, end = named
         return Term(path=path, start=start, end=end, weight=weight)
     return Term(text=" ".join(body.split()), weight=weight)
 
@@ -104,6 +105,13 @@ def _negative(term: Term) -> Term:
     return Term(term.text, term.path, term.start, term.end, -term.weight)
 
 
+def _exists(text: str) -> bool:
+    try:
+        return os.path.exists(os.path.expanduser(text))
+    except ValueError:  # a zero byte
+        return False
+
+
 def _is_file(text: str) -> bool:
     try:
         return os.path.isfile(os.path.expanduser(text))
@@ -111,17 +119,31 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _piece(text: str) -> tuple[str, float, float | None] | None:
-    """(absolute path, start, end) where the text names a file; None where it is a sentence.
+def piece(text: str) -> tuple[str, float, float | None]:
+    """(absolute path, start, end) of `FILE` or `FILE@START-END`, for a text that is meant as a file; end None is the file's.
 
-    A file whose very name ends in something like times wins over the times.
+    A file whose very name ends in something like times wins over the times; no other file need exist. Raises UsageError.
     """
-    if _is_file(text):
+    if "@" not in text or _exists(text):
         return _absolute(text), 0.0, None
-    file, at, times = text.rpartition("@")
-    if at and file and _is_file(file):
-        return _absolute(file), *_span(text, times)
-    name = file if at and _looks_like_file(file) else text
+    file, _, times = text.rpartition("@")
+    try:
+        start, end = span_of(times)
+        if not file:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"cannot read the times of {text!r}", hint="write FILE@START-END, as in clip.mp4@1.5-3.5") from None
+    if end is not None and end <= start:
+        raise UsageError(f"{text!r} ends before it starts")
+    return _absolute(file), start, end
+
+
+def _named(text: str) -> tuple[str, float, float | None] | None:
+    """The piece that a term names; None where it is a sentence."""
+    file = text.rpartition("@")[0]
+    if _is_file(text) or (file and _is_file(file)):
+        return piece(text)
+    name = file if _looks_like_file(file) else text
     if _looks_like_file(name):
         raise UsageError(f"no such file: {name}", hint="check the spelling and the folder; for words leave out the suffix")
     return None
@@ -134,25 +156,5 @@ def _looks_like_file(text: str) -> bool:
 
 
 def _absolute(text: str) -> str:
-    return os.path.abspath(os.path.expanduser(text))
-
-
-def _span(text: str, times: str) -> tuple[float, float | None]:
-    try:
-        match = _TIMES.fullmatch(times)
-        if match is None:
-            raise ValueError
-        start, end = seconds_of(match[1]), seconds_of(match[2]) if match[2] else None
-    except ValueError:
-        raise UsageError(f"cannot read the times of {text!r}", hint="write FILE@START-END, as in clip.mp4@1.5-3.5") from None
-    if end is not None and end <= start:
-        raise UsageError(f"{text!r} ends before it starts")
-    return start, end
-
-
-def seconds_of(text: str) -> float:
-    """`3.5`, `1:03.5` or `1:00:03.5` in seconds. ValueError when it is none of these."""
-    seconds = 0.0
-    for part in text.split(":"):
-        seconds = seconds * 60 + float(part)
-    return seconds
+    """`..` stays: after a link it is not the folder before it."""
+    return str(Path(os.path.expanduser(text)).absolute())

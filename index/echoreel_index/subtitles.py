@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import re
 
+from echoreel_index.moments import seconds_of
 from echoreel_index.sidecars import kept
 
 Cue = tuple[float, float, str]
@@ -18,7 +19,8 @@ MOST_CUES = 20_000
 LONGEST_CUE = 500
 """Characters; what is longer is cut."""
 
-_MOMENT = r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d{1,9})?)"
+_MOMENT = r"((?:\d{1,3}:)?\d{1,3}:\d{1,2}(?:[.,]\d{1,9})?)"
+"""Not what `moments` takes from people: a comma is a point here, and without minutes it is a line of text, no time."""
 _TIMES = re.compile(rf"^\s*{_MOMENT}\s*-->\s*{_MOMENT}", re.ASCII)
 _MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 
@@ -45,15 +47,10 @@ def cues(text: str) -> tuple[Cue, ...]:
         shown = [line for line in block if line]
         fresh = [line for line in shown if line not in said]
         said = shown or said
-        start, end = _seconds(times.groups()[:3]), _seconds(times.groups()[3:])
+        start, end = (round(seconds_of(moment.replace(",", ".")), 3) for moment in times.groups())
         if end > start and (spoken := kept(" ".join(fresh), LONGEST_CUE)):
             found.append((start, end, spoken))
     return tuple(sorted(found))
-
-
-def _seconds(parts: tuple[str | None, ...]) -> float:
-    hours, minutes, seconds = parts
-    return round(int(hours or 0) * 3600 + int(minutes or 0) * 60 + float((seconds or "0").replace(",", ".")), 3)
 
 
 def _plain(line: str) -> str:
