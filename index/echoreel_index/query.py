@@ -88,11 +88,6 @@ def parse_term(text: str) -> Term:
     return Term(text=" ".join(body.split()), weight=weight)
 
 
-def query_vector(query: Query, vectors: Sequence[Vector]) -> Vector:
-    """(d) unit sum of the terms' vectors, each by its weight. Raises UsageError when they cancel out."""
-    return total([(term.weight, vector) for term, vector in zip(query.terms, vectors, strict=True)])
-
-
 def total(terms: Sequence[tuple[float, Vector]]) -> Vector:
     """(d) unit vector of a weighted sum. Raises UsageError when hardly anything is left of it."""
     summed: Vector = np.asarray(np.sum([weight * vector for weight, vector in terms], axis=0), np.float32)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from echoreel_index.errors import UsageError
-from echoreel_index.query import Query, Term, parse_query, parse_term, query_vector
+from echoreel_index.query import Query, Term, parse_query, parse_term, total
 from echoreel_index.question import question
 
 Vector = NDArray[np.float32]
@@ -92,10 +92,10 @@ def axis(number: int) -> Vector:
 
 
 def test_a_sum_is_a_unit_vector_and_must_not_vanish() -> None:
-    vector = query_vector(parse_query("a", plus=["0.5:b"]), [axis(0), axis(1)])
+    vector = total([(1.0, axis(0)), (0.5, axis(1))])
     np.testing.assert_allclose(vector[:2], np.array([1, 0.5]) / np.sqrt(1.25), rtol=1e-6)
     with pytest.raises(UsageError, match="cancel"):
-        query_vector(parse_query("a", minus=["a"]), [axis(0), axis(0)])
+        total([(1.0, axis(0)), (-1.0, axis(0))])
 
 
 def embed(texts: list[str]) -> Vector:
