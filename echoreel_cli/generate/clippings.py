@@ -21,6 +21,7 @@ from echoreel_cli.generate.write import excerpt_bytes, write_atomically
 from echoreel_index.captions import Words, words
 from echoreel_index.errors import VideoError
 from echoreel_index.excerpt import Showing, excerpt
+from echoreel_index.filenames import safe_stem, shortened
 from echoreel_index.files import content_hash
 from echoreel_index.nouns import Hit
 from echoreel_index.sound import Sound, sound
@@ -105,8 +106,7 @@ def write_clipping(clipping: Clipping, decoder: Decoder, *, library: str, encode
 
 def _name(hit: Hit, number: int) -> str:
     """`01-name-12.50-14.50`, without what some file system refuses."""
-    stem = re.sub(r'[\x00-\x1f\x7f\ud800-\udfff<>:"/\\|?*]+', "_", Path(hit.clip.path).stem)
-    stem = stem.encode()[:LONGEST_NAME].decode(errors="ignore").strip(" .") or "video"
+    stem = shortened(safe_stem(Path(hit.clip.path).stem), LONGEST_NAME)
     return f"{number:02d}-{stem}-{hit.clip.start:.2f}-{hit.clip.end:.2f}"
 
 

@@ -152,7 +152,11 @@ def test_nothing_is_overwritten_and_nothing_is_half_written(film: Path, tmp_path
     [
         ("蓝 色.mp4", "07-蓝 色-0.00-1.00.mp4"),
         ('a:b"c?.mp4', "07-a_b_c_-0.00-1.00.mp4"),
-        ("\udcff.mp4", "07-_-0.00-1.00.mp4"),
+        ("\udcff.mp4", "07-video-0.00-1.00.mp4"),
+        ("CON.mp4", "07-_CON-0.00-1.00.mp4"),
+        ("cafe\u0301.mp4", "07-café-0.00-1.00.mp4"),
+        ("exe\u202egpj.mp4", "07-exegpj-0.00-1.00.mp4"),
+        ("x" * 119 + "q\u0323\u0308.mp4", f"07-{'x' * 119}-0.00-1.00.mp4"),
         ("...mp4", "07-video-0.00-1.00.mp4"),
         ("é" * 90 + ".mp4", f"07-{'é' * 60}-0.00-1.00.mp4"),
     ],
