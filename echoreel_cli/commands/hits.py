@@ -31,6 +31,9 @@ def say_hits(console: Console, hits: Sequence[Hit], query: str, library: Library
             console.result("\n".join((line, *explanation(hit))))
     else:
         console.table([_cells(hit) for hit in hits], header=HEADER)
+        for hit in hits:
+            if hit.problems:
+                console.note(f"{short_hit(hit)} would be a poor reference: {', '.join(hit.problems)}")
 
 
 def _cells(hit: Hit) -> tuple[str, ...]:

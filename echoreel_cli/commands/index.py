@@ -59,6 +59,9 @@ def index(
     vectors: Annotated[
         str | None, typer.Option(help="How vectors are held: auto, exact, ivf, lance, or s3://...  [default: auto, or as before]")
     ] = None,
+    vector_memory: Annotated[
+        float | None, typer.Option(min=0.01, help="GiB that lists of a large library may take.  [default: a quarter of the machine's]")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try files again that could not be read before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would be read, and read nothing.")] = False,
     as_json: JsonOption = False,
@@ -108,8 +111,8 @@ def index(
     eye = open_encoder(name, device=place, dtype=pick_encoder_dtype(place)) if needed else None
     far = ray_engine(eye, name, place, cut, address, workers) if engine == "ray" and eye is not None else None
     with closing(Library.create_or_open(folder, eye)) as opened:
-        if vectors is not None:
-            opened.use_vectors(vectors)
+        if vectors is not None or vector_memory is not None:
+            opened.use_vectors(vectors, None if vector_memory is None else round(vector_memory * 2**30))
         report = _update(console, opened, paths or [], cut, retry, workers, far, len(changes.to_read))
         _say_report(console, report, opened)
 

@@ -16,7 +16,7 @@ class Filters:
     """Length of the whole file, seconds."""
     since: float | None = None
     until: float | None = None
-    """Date of the video, seconds since 1970; `until` is the first moment that is too late."""
+    """Date of the video, or of its file where nobody says when it was made, seconds since 1970; `until` is too late already."""
     licences: tuple[str, ...] = ()
     """Words of which one must occur in the licence, whatever the case; `cc` stands for all Creative Commons licences."""
     min_motion: float | None = None

@@ -129,13 +129,15 @@ class Library:
         """How the vectors are held."""
         return self._store.vector_report()
 
-    def use_vectors(self, setting: str) -> None:
+    def use_vectors(self, setting: str | None, budget: int | None = None) -> None:
         """Hold them in another form from the next update on: `auto`, `exact`, `ivf`, `lance` or an address (see `vector_forms`).
+
+        None leaves the form, or the `budget` in bytes that lists may take in memory, as it is.
 
         Raises UsageError for a form that nobody knows, LibraryError when another process writes.
         """
         with self._store.writing():
-            self._store.use_vectors(setting)
+            self._store.use_vectors(setting or self._store.vector_setting, budget or self._store.vector_budget)
 
     def check(self, encoder: Encoder) -> None:
         """Raises EncoderMismatch unless `encoder` is the one that made this library."""

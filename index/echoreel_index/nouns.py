@@ -41,7 +41,7 @@ class Clip:
     one_shot: bool | None = None
     """Whether no cut falls into the window; None where nobody looked for cuts."""
     date: float | None = None
-    """When the video was made or published, seconds since 1970."""
+    """When the video was made or published, else when its file was written, seconds since 1970."""
 
     def __post_init__(self) -> None:
         if not self.end > self.start:
@@ -72,7 +72,7 @@ class Hit:
     """Cosine of the query and the mean of the window's frames."""
     rank: int
     fused: float = 0.0
-    """Sum over signals of weight / (60 + place), divided by what first places everywhere would give: 0 to 1."""
+    """Sum over signals of weight / (k0 + place), divided by what first places everywhere would give: 0 to 1."""
     fit: float | None = None
     """How sure the encoder is that the query describes the clip, rather than any of many other sentences: 0 to 1."""
     signals: tuple[Signal, ...] = ()

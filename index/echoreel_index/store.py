@@ -2,11 +2,12 @@
 
     library.sqlite   everything, the vectors included: the truth (`database.py` has its tables)
     vectors.faiss    the windows' vectors, ready to be searched: can be made again from the truth at any time
+                     (`vectors.faiss.json` is a note beside it; `vectors.lance` in its place where LanceDB holds them)
     lock             held by the one process that writes; the system lets go of it when that process dies
 
 A file's rows and vectors are one SQLite transaction, so a kill loses nothing that was committed and leaves nothing half
 done. The FAISS file is replaced whole (temporary file, then rename); SQLite holds its SHA-256. On opening, a file that does
-not have this hash is thrown away; one that has it but is behind is brought up to date by the row numbers, which are never
+not have this hash is made again; one that has it but is behind is brought up to date by the row numbers, which are never
 used twice.
 """
 

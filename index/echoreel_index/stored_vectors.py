@@ -117,13 +117,16 @@ class StoredVectors:
         nothing = np.zeros((0, self.card.width), np.float32)
         return [found.get(row, nothing) for row in rows]
 
-    def use_vectors(self, setting: str) -> None:
-        """Hold the vectors in another form from now on: see `vector_forms`. Raises UsageError for one that nobody knows."""
-        if setting == self.vector_setting:
+    def use_vectors(self, setting: str, budget: int | None = None) -> None:
+        """Hold the vectors in another form from now on: see `vector_forms`; `budget`: bytes that lists may take in memory.
+
+        Raises UsageError for a form that nobody knows.
+        """
+        if (setting, budget) == (self.vector_setting, self.vector_budget):
             return
-        open_vectors(setting, self.folder, self.card.width, self.vectors_of)
+        open_vectors(setting, self.folder, self.card.width, self.vectors_of, budget)
         with transaction(self._db, self.folder) as db:
-            values = [("vectors", setting), ("faiss_sha256", ""), ("faiss_generation", "")]
+            values = [("vectors", setting), ("vector_budget", str(budget or "")), ("faiss_sha256", ""), ("faiss_generation", "")]
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values)
         self._opened_vectors = None
 
@@ -131,6 +134,12 @@ class StoredVectors:
     def vector_setting(self) -> str:
         """The form that was asked for; `auto` if none was."""
         return self.meta("vectors") or "auto"
+
+    @property
+    def vector_budget(self) -> int | None:
+        """Bytes that lists may take in memory; None is a quarter of the machine's."""
+        stored = self.meta("vector_budget")
+        return int(stored) if stored else None
 
     def vector_report(self) -> VectorReport:
         """How the vectors are held."""
@@ -154,7 +163,7 @@ class StoredVectors:
         """The vectors of what is committed now, ready to be searched."""
         generation = self._generation()
         if self._opened_vectors is None:
-            self._opened_vectors = open_vectors(self.vector_setting, self.folder, self.card.width, self.vectors_of)
+            self._opened_vectors = open_vectors(self.vector_setting, self.folder, self.card.width, self.vectors_of, self.vector_budget)
         vectors = self._opened_vectors
         if vectors.generation != generation:
             first = vectors.generation == -1

@@ -110,3 +110,13 @@ def test_dry_run_reads_and_makes_nothing(cli: Cli, videos: Path, tmp_path: Path,
     assert done.out == f"forget  {videos / 'rot.mp4'}\n" and "would read 0 files" in done.err
     left = cli("search", "red", "--any", "--k", 9, "-q").out.splitlines()
     assert left and str(videos / "rot.mp4") not in left
+
+
+def test_the_form_of_vectors_is_chosen_said_and_kept(cli: Cli, indexed: Path) -> None:
+    listed = cli("index", "--vectors", "ivf", "--vector-memory", "0.5", "--json")
+    assert listed.code == 0 and json.loads(listed.out)["vectors"]["form"] == "ivf"
+    assert cli("search", "red", "--any", "--k", 1).code == 0
+    again = cli("index")
+    assert again.code == 0 and "6 vectors" in again.err
+    assert json.loads(cli("index", "--vectors", "exact", "--json").out)["vectors"] == {"form": "exact", "count": 6, "recall": 1.0}
+    assert cli("index", "--vectors", "magic").code == 2

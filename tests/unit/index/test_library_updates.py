@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from echoreel_index.clips import WindowSettings
+from echoreel_index.cutting import looks_of_file
 from echoreel_index.decoder import Decoder
 from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
 from echoreel_index.library import IndexEvent, IndexReport, Library
@@ -108,10 +109,10 @@ def test_no_frame_outlives_its_batch(
 
     make_video(tmp_path / "v" / "long.mp4", seconds=100, fps=4)
     frames: list[weakref.ref[Any]] = []
-    most, read, embed = 0, engine.looks_of_file, encoder.embed_frames
+    most, embed = 0, encoder.embed_frames
 
     def watched_reading(*asked: Any) -> Iterator[Any]:
-        for part in read(*asked):
+        for part in looks_of_file(*asked):
             frames.extend(weakref.ref(look.frame) for look in part) if isinstance(part, list) else None
             yield part
 
