@@ -246,6 +246,8 @@ def _sum_up(console: Console, results: list[Fetched], settings: FetchSettings) -
     if not failed:
         return
     hint = "run the same command again: what is whole is kept, and broken transfers go on where they broke"
+    if all("public address" in (one.reason or "") for one in failed):
+        hint = "if you trust that server, say so: --allow-host HOST, or --allow-private"
     if len(results) == 1:
         raise DownloadError(_why(failed[0]), hint=None if settings.dry_run else hint)
     message = f"{len(failed)} of {len(results)} videos could not be fetched"

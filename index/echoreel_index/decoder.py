@@ -51,6 +51,10 @@ class _WorkerLost(Exception):
     """The worker crashed or overran its time; the message says which."""
 
 
+class _Spent(Refused):
+    """The file took all that it may have, time or memory; the worker may be in the middle of it."""
+
+
 class Decoder:
     """One decode worker, started when it is first needed and restarted after every loss."""
 
@@ -185,7 +189,7 @@ class Decoder:
             while not finished:
                 head, body = self._receive(self._patience(path))
                 if self._waited > allowed:
-                    raise Refused(f"needs more than {allowed:.0f} s to decode, for its size and length")
+                    raise _Spent(f"needs more than {allowed:.0f} s to decode, for its size and length")
                 if "alive" in head:
                     allowed = self._allowance(path, head["announced"])
                 elif "sample" in head:
@@ -197,7 +201,7 @@ class Decoder:
                     finished = True
                     yield _scan_of(head, body)
         except VideoError as error:
-            finished = not str(error).startswith("needs more than")
+            finished = not isinstance(error, _Spent)
             raise
         finally:
             if not finished:
@@ -303,7 +307,7 @@ class Decoder:
         del self._buffer[:total]
         if "error" in head:
             if head["error"] == MEMORY:
-                raise Refused(self._starved())
+                raise _Spent(self._starved())
             raise (Refused if head.get("final") else VideoError)(head["error"])
         return head, body
 
@@ -325,7 +329,7 @@ class Decoder:
             status = self._process.wait()
             self.close()
             if peak > 0.8 * self.memory:
-                raise Refused(self._starved())
+                raise _Spent(self._starved())
             raise _WorkerLost(f"crashed (exit status {status})")
         self._buffer += chunk
 

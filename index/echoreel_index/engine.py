@@ -17,9 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from echoreel_index.clips import WindowSettings
 from echoreel_index.cutting import Look, Parts, cut, embedded, looks_of_file, stacked
 from echoreel_index.decoder import Decoder

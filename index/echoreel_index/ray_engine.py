@@ -27,9 +27,6 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from echoreel_index.clips import WindowSettings
 from echoreel_index.cutting import Parts, cut, stacked
 from echoreel_index.engine import CHANGED, PATIENCE, Begun, Failed, Outcome, Taken

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from echoreel_index.containers import Refused
 from echoreel_index.clips import SHORTEST_SHOT
+from echoreel_index.containers import Refused
 from echoreel_index.errors import VideoError
 from echoreel_index.passes import Frame, Pass, Picture
 from echoreel_index.readers import Sample, Scan, ScanSettings, target_size

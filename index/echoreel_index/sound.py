@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,11 @@ def _decoded(path: str, start: float, end: float) -> Sound | None:
     """Runs in the process that may be stopped."""
     import av
 
-    with av.open(path, metadata_errors="ignore") as container:
+    from echoreel_index.containers import POINTERS, Refused, opened
+
+    with opened(path) as container:
+        if container.format.name in POINTERS:
+            raise Refused("a list of other files, not a video")
         stream = next(iter(container.streams.audio), None)
         if stream is None:
             return None
@@ -110,10 +115,11 @@ def _place(heard: NDArray[np.int16], part: NDArray[np.int16], at: int) -> None:
 
 
 def _main(path: str, start: str, end: str) -> None:
-    from echoreel_index.worker import limit_memory
+    from echoreel_index.worker import die_with, limit_memory
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # only the answer may go to stdout
+    threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
     limit_memory(MEMORY)
     found = _decoded(path, float(start), float(end))
     if found is not None:

@@ -65,7 +65,7 @@ def serve(readers: Mapping[str, Opener]) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # native libraries write to stdout as they please; only answers may go there
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
     _answer(answers, {"backends": list(readers)})
     kept: dict[_Key, Reader] = {}
     for line in sys.stdin:
@@ -165,7 +165,7 @@ def _answer(answers: BinaryIO, head: dict[str, Any], body: bytes = b"") -> None:
     answers.flush()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """A worker that hangs in native code must not outlive a parent that was killed."""
     while os.getppid() == parent:
         time.sleep(0.5)

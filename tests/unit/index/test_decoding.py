@@ -17,7 +17,7 @@ from benchmarks.odd_files import film
 from echoreel_index.decode import frames_at, frames_strided, probe
 from echoreel_index.decoder import Decoder
 from echoreel_index.errors import VideoError
-from echoreel_index.readers import DecordReader, PyavReader, target_size
+from echoreel_index.readers import DecordReader, PyavReader, ScanSettings, target_size
 
 MakeVideo = Callable[..., Path]
 
@@ -183,3 +183,24 @@ def test_a_hanging_worker_dies_with_its_killed_parent(tmp_path: Path, make_video
             return
         time.sleep(0.1)
     pytest.fail("the worker outlived its parent")
+
+
+def test_what_an_error_says_does_not_decide_what_becomes_of_the_worker(tmp_path: Path, make_video: MakeVideo) -> None:
+    """The words come from the file, or from a library that read it."""
+    script = tmp_path / "wordy.py"
+    script.write_text(
+        "from echoreel_index.containers import Refused\n"
+        "from echoreel_index.readers import PyavReader\n"
+        "from echoreel_index.worker import serve\n"
+        "def wordy(path):\n"
+        "    if 'wordy' in path: raise Refused('needs more than one reference frame')\n"
+        "    return PyavReader(path)\n"
+        "serve({'pyav': wordy})\n"
+    )
+    good, bad = make_video(tmp_path / "good.mp4"), make_video(tmp_path / "wordy.mkv")
+    with Decoder(command=[sys.executable, str(script)]) as decoder:
+        list(decoder.scan(str(good), ScanSettings()))
+        worker = decoder._process
+        with pytest.raises(VideoError, match="one reference frame"):
+            list(decoder.scan(str(bad), ScanSettings()))
+        assert worker is not None and decoder._process is worker and worker.poll() is None

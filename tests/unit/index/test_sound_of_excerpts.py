@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import select
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -83,3 +86,25 @@ def test_no_sound_and_no_video(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     with pytest.raises(VideoError, match="sound cannot be decoded"):
         sound(tmp_path / "bad.mp4", 0.0, 1.0)
+
+
+def test_a_list_of_other_files_has_no_sound_of_its_own(tmp_path: Path) -> None:
+    """A file may not make us read another."""
+    beeping(tmp_path / "secret.mp4")
+    (tmp_path / "film.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    with pytest.raises(VideoError, match="sound cannot be decoded"):
+        sound(tmp_path / "film.mp4", 0.0, 1.0)
+
+
+def test_the_process_does_not_outlive_a_parent_that_was_killed() -> None:
+    child = (
+        "import os, time; from echoreel_index import sound\n"
+        "def hang(*given): os.write(2, b'hanging\\n'); time.sleep(100)\n"
+        "sound._decoded = hang; sound._main('film.mp4', '0', '1')"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"hanging\n"
+        process.kill()
+        ready, _, _ = select.select([process.stdout], [], [], 20)
+        assert ready and process.stdout.read() == b""  # nobody holds the other end any more
