@@ -76,7 +76,9 @@ def source(folder: Path) -> Source:
 def merge(store: Store, sources: Sequence[Source], *, dry_run: bool = False) -> list[Merged]:
     """Take everything that `sources` know; with `dry_run` only count it, for each by itself.
 
-    Raises EncoderMismatch and UsageError for libraries that do not fit, LibraryError for damaged ones: then nothing has changed.
+    All are checked before the first is taken. Raises EncoderMismatch and UsageError for libraries that do not fit, LibraryError for
+    damaged ones: then nothing has changed. What fails later, a disk that is full or a library that breaks meanwhile, undoes only the
+    library that is being taken; those before it stay.
     """
     with store.writing():
         for left in store.folder.glob(f"{COPIES}*"):  # by a run that was killed
@@ -84,9 +86,16 @@ def merge(store: Store, sources: Sequence[Source], *, dry_run: bool = False) -> 
         settings = store.meta("settings")
         for one in sources:
             settings = _fitting(store, one, settings)
-        taken = [_merge_one(store, one, settings, dry_run) for one in sources]
-        if not dry_run:
-            store.write_vectors()
+        for one in sources:
+            with _present_form(store, one) as place, editing(store.folder, dry_run=True, beside=place) as db:
+                _check(db, one, store.card.width)
+        taken: list[Merged] = []
+        try:
+            for one in sources:
+                taken.append(_merge_one(store, one, settings, dry_run))
+        finally:
+            if taken and not dry_run:
+                store.write_vectors()
     return taken
 
 

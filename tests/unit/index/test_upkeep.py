@@ -329,7 +329,26 @@ def test_what_does_not_fit_is_refused_and_nothing_changes(
     ):
         with pytest.raises(error, match=words):
             merge(store, folder)
-    assert listing.summary(store) == before
+    with pytest.raises(LibraryError, match="is damaged: 4 of its windows"):
+        merge(store, other, tmp_path / "broken")
+    assert listing.summary(store) == before  # nor was the one before it taken
+
+
+def test_what_was_taken_before_a_failure_stays_and_is_found(store: Store, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = merging._take_files
+    calls: list[int] = []
+
+    def full(db: sqlite3.Connection) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise sqlite3.OperationalError("database or disk is full")
+        honest(db)
+
+    monkeypatch.setattr(merging, "_take_files", full)
+    with pytest.raises(LibraryError, match="is full"):
+        merge(store, other, other)
+    summary = listing.summary(store)
+    assert (summary.files, summary.windows, summary.vectors_current, damaged(store)) == (5, 8, True, [])
 
 
 # Exporting.
