@@ -9,7 +9,9 @@ into memory of one process and compares every vector.
     vector  (d) float16
 
 Both the cosines that are returned and the measured recall are against the exact vectors, which stay in the library. Catching up
-writes to the table at once, in versions of `COMMIT` rows; doing it twice, or on two machines, changes nothing more.
+adds to the table at once, in versions of `COMMIT` rows; doing it twice, or on two machines, changes nothing more. Whoever only
+searches takes nothing away: what it does not know may be what another machine has just added. Rows are removed, and a damaged
+table is replaced, by `write` alone, whose caller has the right to write.
 Needs `pip install 'echoreel[lance]'`.
 """
 
@@ -50,6 +52,12 @@ class LanceTable:
         self._db: Any = None
         self._table: Any = None
         self._note: dict[str, Any] = {}
+        self._surplus = np.empty(0, np.int64)
+        """Rows of the table that the library does not have, as far as it was known when we caught up."""
+        self._damaged = False
+        """Whether the table cannot be read; then `_table` is one in memory."""
+        self._last: tuple[NDArray[np.int64], After] | None = None
+        """What we caught up with."""
 
     def load(self, expected: str) -> None:
         """Open the table; `intact` if its fingerprint is `expected`. What is open already stays.
@@ -65,21 +73,23 @@ class LanceTable:
             if not self._name() or self._name() != expected.partition("@")[0]:
                 self._must_be_ours()
         except (OSError, RuntimeError, ValueError) as error:
-            self._replace_damaged(error)
-        self.intact = self._fingerprint() == expected
+            self._do_without(error)
+        self.intact = not self._damaged and self._fingerprint() == expected
 
     def catch_up(self, rows: NDArray[np.int64], after: After) -> None:
-        """Remove what is not among the ascending `rows` any more, add what is newer than all that is held.
+        """Add what is newer than all that is held; what is not among the ascending `rows` is passed over, until `write` removes it.
 
         Raises LibraryError when the table cannot be written.
         """
+        self._last = (rows, after)
         try:
             held = self._held()
         except (OSError, RuntimeError, ValueError) as error:
-            self._replace_damaged(error)
+            self._do_without(error)
             held = np.empty(0, np.int64)
+        self._surplus = np.setdiff1d(held, rows)
+        self.intact = self.intact and not len(self._surplus)
         try:
-            self._remove(np.setdiff1d(held, rows))
             self._add(int(held[-1]) if len(held) else -1, after)
             if len(rows) >= max(self._index_above, 2 * int(self._note.get("learned", 0))):
                 self._learn(rows, after)
@@ -96,8 +106,15 @@ class LanceTable:
             raise self._unreachable(error) from error
 
     def write(self) -> str:
-        """Merge small files and bring the lists up to date; the fingerprint `NAME@VERSION`."""
+        """Remove what the library has no more, merge small files, bring the lists up to date; the fingerprint `NAME@VERSION`.
+
+        A table that cannot be read is made anew. The caller has the right to write.
+        """
         try:
+            if self._damaged:
+                self._begin_anew()
+            self._remove(self._surplus)
+            self._surplus = np.empty(0, np.int64)
             self._table.optimize()
         except (OSError, RuntimeError) as error:
             raise self._unreachable(error) from error
@@ -106,7 +123,7 @@ class LanceTable:
 
     def describe(self) -> VectorReport:
         """What this is, how large, and how well it finds."""
-        count = int(self._table.count_rows()) if self._table is not None else 0
+        count = int(self._table.count_rows()) - len(self._surplus) if self._table is not None else 0
         said = f"{count:,} vectors in a LanceDB table at {self.address}, {human(count * (2 * self.width + 8))}, "
         if not self._note:
             return VectorReport("lance", count, said + "every one compared", 1.0)
@@ -127,12 +144,13 @@ class LanceTable:
 
     def _candidates(self, vector: NDArray[np.float32], k: int, plan: VectorPlan, among: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Rows of the table that seem closest."""
-        query = self._table.search(np.asarray(vector, np.float32)).distance_type("dot").limit(max(plan.candidates, 10 * k))
+        wanted = max(plan.candidates, 10 * k) + len(self._surplus)  # `rescored` drops those that are not in the library
+        query = self._table.search(np.asarray(vector, np.float32)).distance_type("dot").limit(wanted)
         if among is not None:
             query = query.where(f"row IN ({','.join(map(str, among.tolist()))})", prefilter=True)
         if self._note:
             # The fewer are left of those that the lists were learned from, the more lists have to be looked into.
-            left = len(among) if among is not None else self._table.count_rows()
+            left = len(among) if among is not None else self._table.count_rows() - len(self._surplus)
             query = query.nprobes(min(plan.lists, int(np.ceil(plan.probes * max(1.0, self._note["learned"] / max(left, 1))))))
         rows: NDArray[np.int64] = query.select(["row", "_distance"]).to_arrow()["row"].to_numpy()
         return rows
@@ -233,13 +251,24 @@ class LanceTable:
         if any(float(held[places[int(row)]] @ vector) < 0.99 for row, vector in zip(rows, vectors, strict=True)):
             raise foreign
 
-    def _replace_damaged(self, error: Exception) -> None:
-        """Begin anew where files of this machine are damaged; what is far away is never thrown away, it may just be out of reach."""
+    def _do_without(self, error: Exception) -> None:
+        """Search in a table in memory where that on this machine is damaged.
+
+        What is far away is never thrown away, it may just be out of reach: then raises LibraryError.
+        """
         if "://" in self.address:
             raise self._unreachable(error) from error
+        self._db = _connect(f"memory://{uuid.uuid4().hex}")
+        self._table, self._note, self.intact, self._damaged = self._new(), {}, False, True
+
+    def _begin_anew(self) -> None:
+        """Replace the damaged table by one with all vectors."""
+        self._db, self._damaged = _connect(self.address), False
         for name in (TABLE, NOTE):
             self._db.drop_table(name, ignore_missing=True)
-        self._table, self._note, self.intact = self._new(), {}, False
+        self._table, self._note = self._new(), {}
+        if self._last is not None:
+            self.catch_up(*self._last)
 
     def _unreachable(self, error: Exception) -> LibraryError:
         lines = str(error).splitlines() or [type(error).__name__]

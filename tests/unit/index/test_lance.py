@@ -129,6 +129,49 @@ def test_many_rows_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     table.catch_up(rows.rows, rows.after)
     assert table.describe().count == 200 and rows.first(table, 101) == 101
     assert rows.first(table, 50) != 50
+    table.write()
+    assert len(table._held()) == 200
+
+
+def test_who_only_searches_takes_nothing_away(tmp_path: Path) -> None:
+    """A reader knows the library of a moment ago; another machine has added rows since."""
+    before, now = Rows(100), Rows(300)
+    before.vectors = now.vectors[:100]
+    fingerprint = now.table(tmp_path).write()
+    reader = before.table(tmp_path, fingerprint)
+    assert len(reader._held()) == 300 and not reader.intact and reader.describe().count == 100
+    assert [row for row, _ in reader.nearest(now.vectors[249], 100)] == [row for row, _ in nearest(before, now.vectors[249], 100)]
+    writer = now.table(tmp_path, fingerprint)
+    assert writer.intact and writer.describe().count == 300 and now.first(writer, 250) == 250
+
+
+def nearest(rows: Rows, vector: NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+    scores = rows.vectors @ vector
+    return [(int(place) + 1, float(scores[place])) for place in np.argsort(-scores)[:k]]
+
+
+def test_a_table_that_cannot_be_read_is_replaced_by_who_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To who searches it may be out of reach for a moment only."""
+    rows = Rows(200)
+    fingerprint = rows.table(tmp_path).write()
+
+    def fail(table: LanceTable) -> None:
+        raise OSError("the network file system is stale")
+
+    for name in ("_read_note", "_held"):
+        with monkeypatch.context() as patch:
+            patch.setattr(LanceTable, name, fail)
+            reader = LanceTable(str(tmp_path / "table"), WIDTH, rows.exact)
+            reader.load(fingerprint)
+            reader.catch_up(rows.rows, rows.after)
+            assert rows.first(reader, 9) == 9 and not reader.intact
+        again = LanceTable(str(tmp_path / "table"), WIDTH, rows.exact)
+        again.load(fingerprint)
+        assert again.intact and again.describe().count == 200  # nobody touched it
+    assert reader.write() != fingerprint and reader.intact and reader.describe().count == 200 and rows.first(reader, 9) == 9
+    again = LanceTable(str(tmp_path / "table"), WIDTH, rows.exact)
+    again.load(reader.write())
+    assert again.describe().count == 200
 
 
 def test_lists_are_made_above_a_number_measured_and_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
