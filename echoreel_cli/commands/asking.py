@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import json
 import os
 import re
@@ -101,6 +100,7 @@ def filters(
     without: Sequence[str],
 ) -> Filters:
     """What the options let through. Raises UsageError for dates that are none, and for a range that nothing can be in."""
+    from echoreel_index.files import pattern
     from echoreel_index.filters import Filters
 
     earliest = moment(since, "--since") if since is not None else None
@@ -110,7 +110,7 @@ def filters(
     if earliest is not None and latest is not None and earliest >= latest:
         raise UsageError(f"nothing is after {since} and before {until}")
     return Filters(
-        under=tuple(_place(one) for one in under),
+        under=tuple(pattern(one) for one in under),
         min_duration=min_duration,
         max_duration=max_duration,
         since=earliest,
@@ -133,14 +133,6 @@ def moment(text: str, option: str, *, end_of_day: bool = False) -> float:
     except ValueError:
         raise UsageError(f"{option} cannot read {text!r}", hint="write a date as YYYY-MM-DD, or how long ago it is: 7d, 2w, 1y") from None
     return (day + timedelta(days=1) if end_of_day else day).timestamp()
-
-
-def _place(text: str) -> str:
-    """A path or a pattern, made absolute; patterns that begin with `*` or `/` stay as they are."""
-    path = os.path.expanduser(text)
-    if os.path.exists(path) or not glob.has_magic(path):
-        return os.path.abspath(path)
-    return path if path.startswith(("*", os.sep)) else os.path.join(glob.escape(os.getcwd()), path)
 
 
 def unwanted(text: str) -> str:

@@ -373,22 +373,19 @@ def say_merged(console: Console, folder: Path, taken: Sequence[Merged], dry_run:
 
 def write_windows(console: Console, windows: Iterable[ListedWindow], output: Path | None) -> int:
     """Lines of JSON to stdout or, in one step, to a file; how many."""
+    from echoreel_index.exporting import replaced
+
     count = 0
     if output is None:
         for one in windows:
             console.json(window_object(one))
             count += 1
         return count
-    part = output.with_name(output.name + ".part")
     try:
-        try:
-            with part.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                for one in windows:
-                    file.write(json.dumps(window_object(one), ensure_ascii=False, allow_nan=False) + "\n")
-                    count += 1
-            os.replace(part, output)
-        finally:
-            part.unlink(missing_ok=True)
+        with replaced(output) as part, part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            for one in windows:
+                file.write(json.dumps(window_object(one), ensure_ascii=False, allow_nan=False) + "\n")
+                count += 1
     except OSError as error:
         raise EchoreelError(f"cannot write {output}: {error.strerror}", hint="choose another place, or make room") from error
     return count

@@ -56,19 +56,12 @@ class Catalogue:
         """Row -> the window as a clip of the first of its files that is there now; rows that have none are left out."""
         found: dict[int, list[Clip]] = {}
         for some in portions(rows):
-            for r in self._store.ask(f"{_CLIPS} WHERE w.row IN ({marks(some)}) ORDER BY w.row, path", some):
-                found.setdefault(r[0], []).append(self._clip(r))
+            for r in self._store.ask(f"SELECT {CLIP} {CLIPS} WHERE w.row IN ({marks(some)}) ORDER BY w.row, path", some):
+                found.setdefault(r[0], []).append(clip_of(self._store, r))
         names = {clip.path for clips in found.values() for clip in clips}
         there = {name for name in names if (allowed is None or name in allowed.paths) and os.path.exists(name)}
         present = {row: next((clip for clip in clips if clip.path in there), None) for row, clips in found.items()}
         return {row: clip for row, clip in present.items() if clip is not None}
-
-    def _clip(self, r: Sequence[Any]) -> Clip:
-        """Raises LibraryError when the times are not those that the window's name was made from: a damaged page must not pass."""
-        if not isinstance(r[3], float) or not isinstance(r[4], float) or clip_id(str(r[8]), r[3], r[4]) != r[1]:
-            message = f"the library in {self._store.folder} is damaged: the times of window {r[0]}"
-            raise LibraryError(message, hint=VERIFY)
-        return _clip(r)
 
     def with_words(self, words: Sequence[str], *, names: bool = True, allowed: Allowed | None = None) -> dict[int, float]:
         """Row -> how well what is said of the window fits the words (BM25, higher is better); without `names`, names do not count.
@@ -117,13 +110,21 @@ class Catalogue:
         return [row[0] for row in self._store.ask(query)]
 
 
-_CLIPS = (
-    "SELECT w.row, w.id, path, w.start, w.end, caption, source, licence, w.sha256, duration, width, height, motion, brightness,"
-    " one_shot, COALESCE(date, mtime_ns / 1e9) FROM windows w JOIN files USING (sha256) JOIN contents USING (sha256)"
+CLIP = (
+    "w.row, w.id, path, w.start, w.end, caption, source, licence, w.sha256, duration, width, height, motion, brightness,"
+    " one_shot, COALESCE(date, mtime_ns / 1e9)"
 )
+"""The columns of which `clip_of` makes a clip."""
+CLIPS = "FROM windows w JOIN files USING (sha256) JOIN contents USING (sha256)"
 
 
-def _clip(r: Sequence[Any]) -> Clip:
+def clip_of(store: Store, r: Sequence[Any]) -> Clip:
+    """A row of a query that begins with the columns CLIP, as a clip.
+
+    Raises LibraryError when the times are not those that the window's name was made from: a damaged page must not pass.
+    """
+    if not isinstance(r[3], float) or not isinstance(r[4], float) or clip_id(str(r[8]), r[3], r[4]) != r[1]:
+        raise LibraryError(f"the library in {store.folder} is damaged: the times of window {r[0]}", hint=VERIFY)
     return Clip(
         id=r[1], path=os.fsdecode(r[2]), start=r[3], end=r[4], caption=r[5], source=r[6], licence=r[7], sha256=r[8], duration=r[9],
         width=r[10], height=r[11], motion=r[12], brightness=r[13], one_shot=None if r[14] is None else bool(r[14]), date=r[15],

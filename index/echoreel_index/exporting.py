@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,20 @@ from echoreel_index.errors import LibraryError
 from echoreel_index.listing import ListedWindow, files, windows
 from echoreel_index.store import Store
 from echoreel_index.stored_vectors import CHUNK
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A new file beside `path`, to be written inside; then it takes its name in one step, or is gone if that failed.
+
+    Raises OSError when the file cannot be made or moved.
+    """
+    part = path.with_name(f".{uuid.uuid4().hex}.part")  # two that write at once do not meet
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def exported(store: Store, under: Sequence[str] = ()) -> Iterator[ListedWindow]:
@@ -31,17 +47,12 @@ def export_vectors(store: Store, path: Path, under: Sequence[str] = ()) -> int:
     for one in exported(store, under):
         rows.append(one.row)
         ids.append(one.clip.id)
-    part = path.with_name(path.name + ".part")
     try:
-        try:
-            with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-                _write_small(archive, "encoder", np.array(store.card.name))
-                _write_small(archive, "fingerprint", np.array(store.card.fingerprint))
-                _write_small(archive, "ids", np.array(ids, dtype="U16"))
-                _write_vectors(archive, store, rows)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replaced(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+            _write_small(archive, "encoder", np.array(store.card.name))
+            _write_small(archive, "fingerprint", np.array(store.card.fingerprint))
+            _write_small(archive, "ids", np.array(ids, dtype="U16"))
+            _write_vectors(archive, store, rows)
     except OSError as error:
         raise LibraryError(f"cannot write {path}: {error.strerror}", hint="choose another place, or make room") from error
     return len(rows)

@@ -7,6 +7,7 @@ moved file costs one read and no decoding. Paths stay as the user reaches them (
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import stat
@@ -62,6 +63,14 @@ class Changes:
 def absolute(path: Path) -> str:
     """The path from the root of the file system, `~` and `..` worked out, symlinks kept."""
     return os.path.abspath(os.path.expanduser(path))
+
+
+def pattern(text: str) -> str:
+    """A path or a glob pattern, made absolute; patterns that begin with `*` or `/` stay as they are."""
+    path = os.path.expanduser(text)
+    if os.path.exists(path) or not glob.has_magic(path):
+        return os.path.abspath(path)
+    return path if path.startswith(("*", os.sep)) else os.path.normpath(os.path.join(glob.escape(os.getcwd()), path))
 
 
 class Places:

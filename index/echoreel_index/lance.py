@@ -121,6 +121,16 @@ class LanceTable:
         self.intact = True
         return self._fingerprint()
 
+    def held(self, expected: str) -> NDArray[np.int64]:
+        """The rows of the table, ascending; opens it and changes nothing. Raises LibraryError when it cannot be read."""
+        self.load(expected)
+        if self._damaged:
+            raise LibraryError(f"the table at {self.address} cannot be read", hint="make it again with: echoreel library rebuild")
+        try:
+            return self._held()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._unreachable(error) from error
+
     def describe(self) -> VectorReport:
         """What this is, how large, and how well it finds."""
         count = int(self._table.count_rows()) - len(self._surplus) if self._table is not None else 0

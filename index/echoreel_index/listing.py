@@ -11,9 +11,10 @@ from typing import Any
 
 from echoreel_index import bans
 from echoreel_index.captions import Words
+from echoreel_index.catalogue import CLIP, CLIPS, clip_of
 from echoreel_index.database import DATABASE
 from echoreel_index.faiss_file import FaissFile
-from echoreel_index.files import absolute, within
+from echoreel_index.files import absolute, pattern, within
 from echoreel_index.nouns import Clip, EncoderCard
 from echoreel_index.store import VECTORS, Store
 
@@ -100,7 +101,8 @@ def files(store: Store, under: Sequence[str] = ()) -> list[ListedFile]:
         "SELECT path, size, mtime_ns, f.sha256, (SELECT COUNT(*) FROM windows w WHERE w.sha256 = f.sha256), duration, width, height,"
         " fps, codec, words, caption, source, licence, settings FROM files f JOIN contents USING (sha256) ORDER BY path"
     )
-    return [_file(r, key) for r in rows if is_under(os.fsdecode(r[0]), under)]
+    chosen = [pattern(one) for one in under]
+    return [_file(r, key) for r in rows if is_under(os.fsdecode(r[0]), chosen)]
 
 
 def _file(r: Sequence[Any], key: str | None) -> ListedFile:
@@ -114,10 +116,11 @@ def _file(r: Sequence[Any], key: str | None) -> ListedFile:
 
 def failures(store: Store, under: Sequence[str] = ()) -> list[ListedFailure]:
     """Every file that could not be read, or those below one of `under`."""
+    chosen = [pattern(one) for one in under]
     return [
         ListedFailure(path, stamp.size, message, os.path.exists(path))
         for path, (stamp, message) in store.failures().items()
-        if is_under(path, under)
+        if is_under(path, chosen)
     ]
 
 
@@ -129,23 +132,15 @@ def windows(store: Store, *, path: str | None = None, name: str | None = None, s
             conditions.append(f"{column} = ?")
             values.append(value)
     rows = store.ask(
-        "SELECT w.id, path, w.start, w.end, caption, source, licence, w.sha256, duration, width, height, motion, brightness, one_shot,"
-        f" COALESCE(date, mtime_ns / 1e9), words, w.row FROM files JOIN windows w USING (sha256) JOIN contents USING (sha256)"
+        f"SELECT {CLIP}, words {CLIPS}"
         f" WHERE {' AND '.join(conditions) or '1'} ORDER BY path, w.start, w.row",
         values,
     )
     said: dict[str | None, Words] = {None: Words()}  # all windows of a file share its words
     for r in rows:
-        if r[15] not in said:
-            said[r[15]] = Words.from_json(r[15])
-    return [ListedWindow(r[16], _clip(r), said[r[15]].during(r[2], r[3])) for r in rows]
-
-
-def _clip(r: Sequence[Any]) -> Clip:
-    return Clip(
-        id=r[0], path=os.fsdecode(r[1]), start=r[2], end=r[3], caption=r[4], source=r[5], licence=r[6], sha256=r[7], duration=r[8],
-        width=r[9], height=r[10], motion=r[11], brightness=r[12], one_shot=None if r[13] is None else bool(r[13]), date=r[14],
-    )  # fmt: skip
+        if r[16] not in said:
+            said[r[16]] = Words.from_json(r[16])
+    return [ListedWindow(r[0], clip_of(store, r), said[r[16]].during(r[3], r[4])) for r in rows]
 
 
 def summary(store: Store) -> Summary:
@@ -192,5 +187,5 @@ def _size(folder: Path, prefix: str) -> int:
 
 
 def is_under(path: str, under: Sequence[str]) -> bool:
-    """Whether one of `under`, paths or glob patterns, fits; always when there are none."""
-    return not under or any(within(path, (absolute(Path(one)),)) or fnmatch.fnmatch(path, one) for one in under)
+    """Whether one of `under`, absolute paths or patterns as `files.pattern` makes them, fits; always when there are none."""
+    return not under or any(within(path, (one,)) or fnmatch.fnmatch(path, one) for one in under)

@@ -23,8 +23,10 @@ from echoreel_index.database import DATABASE, connect
 from echoreel_index.errors import EchoreelError
 from echoreel_index.faiss_file import FaissFile
 from echoreel_index.files import FileStamp
+from echoreel_index.lance import LanceTable
 from echoreel_index.store import VECTORS, FileRow, Store
 from echoreel_index.stored_vectors import CHUNK
+from echoreel_index.vector_forms import open_vectors
 from echoreel_index.vectors import held_rows
 from echoreel_index.word_index import spaced
 
@@ -186,7 +188,7 @@ def _vectors_now(store: Store) -> tuple[int, list[Finding]]:
     path = store.folder / VECTORS
     expected, of, now = store.meta("faiss_sha256") or "", store.meta("faiss_generation"), store.meta("generation")
     if (store.meta("vectors") or "auto") not in FAISS_FORMS:
-        return 0, [Finding("vectors", "are in a LanceDB table, which looks after itself", damage=False)]
+        return _lance_now(store, current=of == now and bool(expected))
     if not path.exists():
         return 0, [Finding(VECTORS, "is not there yet; it is made with the next echoreel index", damage=False)]
     with open(path, "rb") as file:
@@ -202,6 +204,23 @@ def _vectors_now(store: Store) -> tuple[int, list[Finding]]:
     findings = [] if index.ntotal == store.count() else [Finding(VECTORS, f"holds {index.ntotal} vectors, the database {store.count()}")]
     # Lists of codes cannot be compared number by number: they choose candidates, whose vectors come from the database.
     return index.ntotal, findings + (_compared(store, index) if held.note().get("form") == "exact" else [])
+
+
+def _lance_now(store: Store, *, current: bool) -> tuple[int, list[Finding]]:
+    """The rows of a LanceDB table against those of the database; it guards its files itself."""
+    if not current:
+        behind = "the LanceDB table is behind the database; searches make up for it, the next echoreel index writes it"
+        return 0, [Finding("vectors", behind, damage=False)]
+    table = open_vectors(store.vector_setting, store.folder, store.card.width, store.vectors_of)
+    assert isinstance(table, LanceTable)
+    held = table.held(store.meta("faiss_sha256") or "")
+    known = np.array([row for (row,) in store.ask("SELECT row FROM windows ORDER BY row")], np.int64)
+    missing, unknown = len(np.setdiff1d(known, held)), len(np.setdiff1d(held, known))
+    counts = f"the LanceDB table holds {len(held)} vectors, the database {len(known)}"
+    findings = [Finding("vectors", f"{counts}: {missing} are missing")] if missing else []
+    if unknown:  # a search passes them over
+        findings.append(Finding("vectors", f"{counts}: {unknown} are not in the database; echoreel index removes them", damage=False))
+    return len(held), findings
 
 
 def _compared(store: Store, index: Any) -> list[Finding]:

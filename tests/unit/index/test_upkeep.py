@@ -21,7 +21,7 @@ from echoreel_index.database import DATABASE
 from echoreel_index.decoder import Decoder
 from echoreel_index.editing import editing
 from echoreel_index.errors import EncoderMismatch, LibraryError, UsageError
-from echoreel_index.exporting import export_vectors, exported
+from echoreel_index.exporting import export_vectors, exported, replaced
 from echoreel_index.library import Library
 from echoreel_index.store import VECTORS, Store
 from echoreel_index.verification import Check, verify
@@ -222,6 +222,7 @@ def test_a_vector_file_that_is_behind_is_no_damage(store: Store, videos: Path) -
     (store.folder / VECTORS).unlink()
     assert damaged(store) == [] and "is not there yet" in said(list(verify(store)))
     store.remove_files([str(videos / "red.mp4")])
+    store.sweep()
     (store.folder / VECTORS).write_bytes(b"old")
     assert damaged(store) == [] and "is behind the database" in said(list(verify(store)))
 
@@ -351,6 +352,23 @@ def test_what_was_taken_before_a_failure_stays_and_is_found(store: Store, other:
     assert (summary.files, summary.windows, summary.vectors_current, damaged(store)) == (5, 8, True, [])
 
 
+# Listing.
+
+
+def test_a_relative_pattern_finds_what_it_names(store: Store, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(videos.parent)
+    for under, wanted in (("videos/re*.mp4", ["red.mp4"]), ("videos", ["blue.mp4", "green.mp4", "red.mp4"]), ("*/gre*", ["green.mp4"])):
+        assert [Path(one.path).name for one in listing.files(store, [under])] == wanted
+    assert [Path(one.path).name for one in listing.failures(store, ["./videos/b*.mp4"])] == ["bad.mp4"]
+    assert listing.files(store, ["re*.mp4"]) == []
+
+
+def test_a_window_whose_times_are_damaged_is_not_listed(store: Store, videos: Path) -> None:
+    change(store, "UPDATE windows SET start = start + 0.25")
+    with pytest.raises(LibraryError, match="the times of window"):
+        listing.windows(store, path=str(videos / "red.mp4"))
+
+
 # Exporting.
 
 
@@ -369,6 +387,34 @@ def test_exported_vectors_belong_to_the_lines_and_need_no_pickle(store: Store, v
     with pytest.raises(LibraryError, match="cannot write"):
         export_vectors(store, tmp_path / "nowhere" / "all.npz")
     assert sorted(path.name for path in tmp_path.glob("*.npz*")) == ["all.npz", "some.npz"]
+
+
+def test_a_file_comes_whole_under_its_name_and_two_that_write_it_do_not_meet(tmp_path: Path) -> None:
+    target = tmp_path / "lines.jsonl"
+    (tmp_path / "lines.jsonl.part").write_text("somebody's own")
+    with replaced(target) as one, replaced(target) as two:
+        assert one != two and not target.exists()
+        one.write_text("one")
+        two.write_text("two")
+    assert target.read_text() == "one"
+    with pytest.raises(ZeroDivisionError), replaced(target) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "one" and (tmp_path / "lines.jsonl.part").read_text() == "somebody's own"
+    assert sorted(os.listdir(tmp_path)) == ["lines.jsonl", "lines.jsonl.part"]
+
+
+def test_rows_of_a_lancedb_table_are_compared_with_the_database(store: Store) -> None:
+    import lancedb
+
+    store.use_vectors("lance")
+    store.write_vectors()
+    (check,) = [one for one in verify(store) if one.name == "vectors"]
+    assert (check.checked, check.findings) == (6, ())
+    place = next(store.folder.rglob("windows.lance")).parent
+    lancedb.connect(str(place)).open_table("windows").delete("row = 2")
+    (check,) = [one for one in verify(store) if one.name == "vectors"]
+    assert check.damaged and "holds 5 vectors, the database 6: 1 are missing" in said([check])
 
 
 # A full disk.
