@@ -222,6 +222,7 @@ def _short(name: str) -> str:
 
 def _say_plan(console: Console, changes: Changes, folder: Path, encoder: str) -> None:
     size = sum(file.stamp.size for file in changes.to_read)
+    _say_unread(console, changes.unread)
     if console.as_json:
         console.json(
             {

@@ -17,7 +17,7 @@ from echoreel_index.damage import damaged_captions, damaged_looks, damaged_windo
 from echoreel_index.database import SEARCHED
 from echoreel_index.editing import editing, forget, set_meta, sweep
 from echoreel_index.errors import UsageError
-from echoreel_index.files import absolute, within
+from echoreel_index.files import Places, absolute, within
 from echoreel_index.store import Store
 from echoreel_index.word_index import spaced
 
@@ -70,14 +70,16 @@ def _remove(store: Store, asked: Sequence[str], ban: bool, *, dry_run: bool) -> 
         for path in asked:
             if not any(within(one, (path,)) for one in (*known, *roots)):
                 raise UsageError(f"the library knows nothing at {path}", hint="see what it knows with: echoreel library list")
-    gone = sorted({path for path in known if within(path, asked)})
-    left = [root for root in roots if not within(root, asked)]
+    places = Places(asked)
+    gone = sorted({path for path in known if path in places})
+    left = [root for root in roots if root not in places]
     kept_out = [*bans.banned(store), *(asked if ban else ())]
     with editing(store.folder, dry_run=dry_run) as db:
         windows = forget(db, gone)
         db.executemany("DELETE FROM roots WHERE path = ?", [(os.fsencode(root),) for root in roots if root not in left])
         set_meta(db, bans.BANNED, bans.written(kept_out))
-    returning = [path for path in gone if within(path, left) and not within(path, kept_out) and os.path.exists(path)]
+    still, out = Places(left), Places(kept_out)
+    returning = [path for path in gone if path in still and path not in out and os.path.exists(path)]
     dropped = [root for root in roots if root not in left]
     return Removal(tuple(gone), windows, tuple(dropped), tuple(asked) if ban else (), tuple(returning))
 

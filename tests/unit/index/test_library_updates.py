@@ -314,3 +314,19 @@ def test_many_workers_make_the_same_library_as_one(tmp_path: Path, make_video: M
         seen.append((names(one), one._store.ask(f"SELECT {columns} FROM windows ORDER BY sha256, start"), len(one.failures())))
         one.close()
     assert seen[0] == seen[1]
+
+
+def test_a_folder_that_cannot_be_looked_at_keeps_its_files(
+    update: Update, videos: Path, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update(videos)
+    honest = os.listdir
+
+    def refuse(path: str) -> list[str]:
+        if os.fspath(path) == str(videos):
+            raise PermissionError(13, "Permission denied")
+        return honest(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    report = update(videos)
+    assert (report.removed, report.unread, library.count()) == (0, (str(videos),), 6)
