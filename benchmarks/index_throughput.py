@@ -5,8 +5,8 @@
     python -m benchmarks.index_throughput --folder ~/videos --encoder mini --plain 200
 
 One run, the same files: the whole way; decoding alone (the same workers, an encoder that does nothing); the network alone (the
-same number of frames, in memory, in the same batches); the second run, which has nothing to do. `once_s` is what a new library costs with one file:
-the sentences that every query competes with are embedded. It is no part of the whole way. `overlap` is the slower of the
+same number of frames, in memory, in the same batches); the second run, which has nothing to do. `once_s` is what a new library costs with
+one file: the sentences that every query competes with are embedded. It is no part of the whole way. `overlap` is the slower of the
 two bare costs as a share of the whole way's time: 1 would be perfect on a machine where the two do not share cores.
 
 With --plain N also two plain loops, one file at a time, as research code does it: decord, a seek for each frame, the encoder's own
