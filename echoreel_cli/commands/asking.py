@@ -136,10 +136,13 @@ def moment(text: str, option: str, *, end_of_day: bool = False) -> float:
 
 
 def unwanted(text: str) -> str:
-    """An id as it stands; whatever can be a path is made one."""
+    """An id as it stands; the path of a file made absolute. Raises UsageError for what is neither."""
     path = os.path.expanduser(text)
-    is_path = os.sep in text or os.path.exists(path) or os.path.splitext(text)[1] != ""
-    return os.path.abspath(path) if is_path else text
+    if os.path.exists(path):
+        return os.path.abspath(path)
+    if re.fullmatch("[0-9a-f]{16}", text):
+        return text
+    raise UsageError(f"--not {text}: no such file, and no id of a hit", hint="ids are in search --json; quote names that contain spaces")
 
 
 def ranking(*, usable: bool, diversity: float | None, weights: str | None, min_fit: float | None, anything: bool) -> Ranking:

@@ -23,6 +23,9 @@ SCHEMA = "echoreel.fetched/1"
 PLAN_SCHEMA = "echoreel.fetch-plan/1"
 UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 
+LASTING = ("HTTP Error 4", "Unsupported URL", "no web address", "only http and https", "not a video", "no video")
+"""Words of reasons that another try does not change."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command `fetch`."""
@@ -246,6 +249,8 @@ def _sum_up(console: Console, results: list[Fetched], settings: FetchSettings) -
     if not failed:
         return
     hint = "run the same command again: what is whole is kept, and broken transfers go on where they broke"
+    if all(any(word in (one.reason or "") for word in LASTING) for one in failed):
+        hint = "the reason is above; running it again changes nothing"
     if all("public address" in (one.reason or "") for one in failed):
         hint = "if you trust that server, say so: --allow-host HOST, or --allow-private"
     if len(results) == 1:

@@ -58,6 +58,9 @@ def gen(
     anything: Annotated[
         bool, typer.Option("--any", help="The nearest clips, even if they do not fit.", rich_help_panel=REFERENCES)
     ] = False,
+    min_fit: Annotated[
+        float | None, typer.Option("--min-fit", min=0, max=1, help="How sure it must be that a clip fits.", rich_help_panel=REFERENCES)
+    ] = None,
     min_score: Annotated[float | None, typer.Option("--min-score", help="Lower clips are no match.", rich_help_panel=REFERENCES)] = None,
     allow_no_match: Annotated[
         bool, typer.Option("--allow-no-match", help="Go on without references if none is good enough.", rich_help_panel=REFERENCES)
@@ -127,7 +130,13 @@ def gen(
         dtype=dtype or settings.dtype,
         offload=offload or settings.offload,
         library=library.expanduser() if library is not None else settings.library,
-        choice=Choice(query, tuple(unwanted(one) for one in without or ()), anything),
+        choice=Choice(
+            query=query,
+            without=tuple(unwanted(one) for one in without or ()),
+            min_fit=min_fit,
+            min_score=settings.min_score if min_score is None else min_score,
+            anything=anything,
+        ),
         allow_no_match=allow_no_match,
         sheet=sheet,
         force=force,
@@ -144,7 +153,7 @@ def gen(
     info, folder, shape = read_model(run.model)
     options = _sampling(info, settings, seed, steps, guidance, action_guidance, size, frames, fps, negative)
     wanted = _wanted(words, options, count, settings.k if k is None else k, refs, output, seed)
-    generate(run, wanted, info, folder, shape, settings.min_score if min_score is None else min_score)
+    generate(run, wanted, info, folder, shape)
 
 
 def _read_prompts(words: Sequence[str], file: Path | None, *, from_stdin_too: bool) -> list[Prompt]:

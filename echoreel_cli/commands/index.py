@@ -11,7 +11,7 @@ import typer
 from echoreel_cli.config import load
 from echoreel_cli.console import Console, JsonOption, QuietOption
 from echoreel_cli.devices import pick_device, pick_encoder_dtype
-from echoreel_index.errors import EchoreelError, EncoderMismatch, PartialFailure, UsageError
+from echoreel_index.errors import EchoreelError, EncoderMismatch, Interrupted, PartialFailure, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -210,10 +210,16 @@ def _update(
                 bar.advance(0, description=_short(Path(event.path).name))
                 return
             bar.advance(1)
-            if event.kind == "bad":
+            done[0] = event.files_done
+            if event.message is not None:
                 console.warn(f"{event.path}: {event.message}")
 
-        return library.update(paths, settings=cut, progress=draw, retry=retry, workers=workers, engine=engine)
+        done = [0]
+        try:
+            return library.update(paths, settings=cut, progress=draw, retry=retry, workers=workers, engine=engine)
+        except KeyboardInterrupt:
+            message = f"interrupted; {done[0]} of {total} files are done"
+            raise Interrupted(message, hint="run it again: it goes on with the rest") from None
 
 
 def _short(name: str) -> str:

@@ -52,7 +52,7 @@ def read_model(name: str) -> tuple[ModelInfo, Path, Shape]:
     return read_info(folder), folder, read_shape(folder)
 
 
-def generate(run: Run, wanted: Sequence[Wanted], info: ModelInfo, folder: Path, shape: Shape, min_score: float | None) -> None:
+def generate(run: Run, wanted: Sequence[Wanted], info: ModelInfo, folder: Path, shape: Shape) -> None:
     from echoreel_cli.generate.jobs import Job, find_references
     from echoreel_cli.generate.naming import refuse_overwrite
     from echoreel_cli.generate.plan import check, check_steps
@@ -66,7 +66,7 @@ def generate(run: Run, wanted: Sequence[Wanted], info: ModelInfo, folder: Path, 
     check_steps(folder, [video.sampling.steps for video in wanted])
     refuse_overwrite(output_files([video.output for video in wanted], sheet=run.sheet), force=run.force)
     with Decoder() as decoder:
-        with _library(run, info, min_score) as retriever:
+        with _library(run, info) as retriever:
             jobs = find_references(wanted, retriever, decoder, allow_no_match=run.allow_no_match, warn=run.console.warn)
         ready = [job for job in jobs if isinstance(job, Job)]
         failed = [job for job in jobs if not isinstance(job, Job)]
@@ -86,19 +86,19 @@ def generate(run: Run, wanted: Sequence[Wanted], info: ModelInfo, folder: Path, 
 
 
 @contextmanager
-def _library(run: Run, info: ModelInfo, min_score: float | None) -> Iterator[Callable[[], Retriever]]:
+def _library(run: Run, info: ModelInfo) -> Iterator[Callable[[], Retriever]]:
     """The library, opened when it is first asked for."""
-    from echoreel_cli.generate.retrieve import Retriever, floor_for
+    from echoreel_cli.generate.retrieve import Retriever, known_score
     from echoreel_cli.models.encoders import open_encoder
 
     opened: list[Retriever] = []
 
-    def floor(card: EncoderCard) -> float | None:
-        return floor_for(card, min_score, info.encoder, info.score_floor)
+    def known(card: EncoderCard) -> float | None:
+        return known_score(card, info.encoder, info.score_floor)
 
     def retriever() -> Retriever:
         if not opened:
-            opened.append(Retriever(run.library, open_encoder, floor, run.choice))
+            opened.append(Retriever(run.library, open_encoder, known, run.choice))
         return opened[0]
 
     try:

@@ -158,6 +158,8 @@ def search(
                     console.note(misses[-1].message)
                 continue
             found += len(hits)
+            if len(hits) < (one.k or k):
+                console.note(f"{len(hits)} of {one.k or k}: nothing else fits; --any shows what comes next")
             keeping.plan(hits, one.text)
             say_hits(console, hits, one.text, opened, explain=explain, end="\0" if print0 else "\n")
             keeping.keep(hits, one.text, decoder, opened)

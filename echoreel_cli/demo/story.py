@@ -22,7 +22,7 @@ from echoreel_cli.generate.pipeline import Pipeline, Progress
 from echoreel_cli.generate.plan import Sampling, check, check_steps, read_shape
 from echoreel_cli.generate.provenance import Record
 from echoreel_cli.generate.references import show
-from echoreel_cli.generate.retrieve import Retriever, floor_for
+from echoreel_cli.generate.retrieve import Retriever, known_score
 from echoreel_cli.generate.run import run_job
 from echoreel_cli.generate.write import video_bytes, write_atomically
 from echoreel_cli.mini.footage import Footage, action_of, render_library
@@ -131,10 +131,10 @@ def _search(
         for k in (0, plan.k)
     ]
 
-    def floor(card: EncoderCard) -> float | None:
-        return floor_for(card, None, info.encoder, info.score_floor)
+    def known(card: EncoderCard) -> float | None:
+        return known_score(card, info.encoder, info.score_floor)
 
-    with closing(Retriever(plan.folder.library, lambda name: eye, floor)) as retriever:
+    with closing(Retriever(plan.folder.library, lambda name: eye, known)) as retriever:
         found = find_references(wanted, lambda: retriever, decoder, allow_no_match=False, warn=warn)
     jobs: list[Job] = []
     for job in found:

@@ -6,7 +6,7 @@ The library's own encoder reads the prompt, so vectors are always compared with 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,10 @@ class Choice:
     """Look for this instead of the prompt: a sentence, a clip or a picture."""
     without: tuple[str, ...] = ()
     """Ids of windows and absolute paths that are not wanted."""
+    min_fit: float | None = None
+    """Least fit; None is the usual one, or a score that the model knows for the library's encoder."""
+    min_score: float | None = None
+    """Least score, in place of the fit."""
     anything: bool = False
     """The nearest clips, whether or not they fit and can be used."""
 
@@ -38,11 +42,11 @@ class Retriever:
     """One open library; its encoder is loaded at the first question and kept for all others."""
 
     def __init__(
-        self, folder: Path, open_encoder: OpenEncoder, floor: Callable[[EncoderCard], float | None], choice: Choice = Choice()
+        self, folder: Path, open_encoder: OpenEncoder, known: Callable[[EncoderCard], float | None], choice: Choice = Choice()
     ) -> None:
         """Raises LibraryError if there is no library.
 
-        `open_encoder` takes the name on the library's card; `floor` says which score is too low for that encoder, None for none.
+        `open_encoder` takes the name on the library's card; `known` says which score is enough with that encoder, None if nobody knows.
         """
         from echoreel_index.library import Library
 
@@ -50,7 +54,7 @@ class Retriever:
         self._open_encoder = open_encoder
         self._encoder: Encoder | None = None
         self.library: Library = Library.open(folder)
-        self.min_score = None if choice.anything else floor(self.library.card)
+        self._known = known(self.library.card) if choice.min_fit is None else None
 
     def close(self) -> None:
         """Let go of the library."""
@@ -86,9 +90,10 @@ class Retriever:
 
         if self._encoder is None:
             self._encoder = self._open_encoder(self.library.card.name)
-        # A floor on the score that was set for this encoder, by the user or with the model, stands in place of the fit.
-        ranking = Ranking().anyhow() if anything or self.min_score is not None else Ranking()
-        floor = None if anything else self.min_score
+        ranking = replace(Ranking(), floor=self._floor, known_score=self._known)
+        floor = None if anything else self.choice.min_score
+        if anything or floor is not None:
+            ranking = ranking.anyhow()
         filters = Filters(without=self.choice.without)
         return self.library.search(self.query(prompt), k=k, encoder=self._encoder, min_score=floor, ranking=ranking, filters=filters)
 
@@ -98,23 +103,28 @@ class Retriever:
         nearest = self._search(prompt, 1, anything=True)
         if not nearest:
             return ": it holds no clips that may be taken"
-        fit = "" if nearest[0].fit is None else f" and fits with {nearest[0].fit:.3f}"
-        floor = "" if self.min_score is None else f", the floor is {self.min_score:.3f}"
-        return f": the best clip, {_named(nearest[0])}, scores {nearest[0].score:.3f}{fit}{floor}"
+        best = f": the best clip is {_named(nearest[0])} with a score of {nearest[0].score:.3f}"
+        if self.choice.min_score is not None:
+            return f"{best}, and at least {self.choice.min_score:g} is asked for"
+        fit = "" if nearest[0].fit is None else f" and a fit of {nearest[0].fit:.3f}"
+        score = "" if self._known is None else f"a score of {self._known:g} or "
+        return f"{best}{fit}, and {score}a fit of {self._floor:g} is asked for"
+
+    @property
+    def _floor(self) -> float:
+        from echoreel_index.search import Ranking
+
+        return Ranking().floor if self.choice.min_fit is None else self.choice.min_fit
 
     def record(self, prompt: str, k: int) -> RetrievalRecord:
         """For the provenance."""
         card = self.library.card
-        return RetrievalRecord(str(self.folder.absolute()), card.name, card.fingerprint, k, self.min_score, self.query(prompt))
+        least = self._known if self.choice.min_score is None else self.choice.min_score
+        return RetrievalRecord(str(self.folder.absolute()), card.name, card.fingerprint, k, least, self.query(prompt))
 
 
-def floor_for(card: EncoderCard, asked: float | None, encoder: str, own: float) -> float | None:
-    """The score below which a clip is no match: the user's, else the model's own if it was set for this encoder.
-
-    Cosines of two encoders mean different things, so without either there is no floor.
-    """
-    if asked is not None:
-        return asked
+def known_score(card: EncoderCard, encoder: str, own: float) -> float | None:
+    """The score that is enough for a match: the model's `own`, if it was set for this encoder; cosines of two mean different things."""
     return own if card.name.partition("/")[0] == encoder.partition("/")[0] else None
 
 

@@ -116,6 +116,6 @@ def real_files(library: Library, view: View) -> dict[str, list[str]]:
 
 def _found(hits: Sequence[Hit], real: Mapping[str, Sequence[str]], floor: float, min_score: float | None) -> Iterator[Found]:
     for hit in hits:
-        accepted = (hit.fit is None or hit.fit >= floor) and (min_score is None or hit.score >= min_score)
+        accepted = (hit.fit is None or hit.fit >= floor or hit.told) and (min_score is None or hit.score >= min_score)
         for file in real.get(hit.clip.path, ()):
             yield Found(file, hit.clip.start, hit.clip.end, accepted)

@@ -19,7 +19,7 @@ from echoreel_index.filters import Filters
 from echoreel_index.licences import licensed
 from echoreel_index.nouns import Clip
 from echoreel_index.store import VERIFY, Store
-from echoreel_index.word_index import match_any
+from echoreel_index.word_index import match
 
 MOST_FILES = 2000
 """Files that the word index gives at most, the best first."""
@@ -63,20 +63,23 @@ class Catalogue:
         present = {row: next((clip for clip in clips if clip.path in there), None) for row, clips in found.items()}
         return {row: clip for row, clip in present.items() if clip is not None}
 
-    def with_words(self, words: Sequence[str], *, names: bool = True, allowed: Allowed | None = None) -> dict[int, float]:
+    def with_words(
+        self, words: Sequence[str], *, names: bool = True, allowed: Allowed | None = None, every: bool = False
+    ) -> dict[int, float]:
         """Row -> how well what is said of the window fits the words (BM25, higher is better); without `names`, names do not count.
 
+        With `every`, only what holds all of the words.
         What is said of a file counts for all its windows, a subtitle for those during which it is shown.
         """
-        match = match_any(words, () if names else ("said",))
-        cued = match_any(words)
-        if match is None or cued is None:
+        wanted = match(words, () if names else ("said",), every=every)
+        cued = match(words, every=every)
+        if wanted is None or cued is None:
             return {}
         most = MOST_FILES if allowed is None else -1  # the best of all may all be filtered out
         files = self._store.ask(
             "SELECT f.sha256, MAX(score) FROM (SELECT rowid AS place, -bm25(file_words) AS score FROM file_words"
             " WHERE file_words MATCH ? ORDER BY score DESC LIMIT ?) JOIN files f ON f.row = place GROUP BY f.sha256",
-            (match, most),
+            (wanted, most),
         )
         scores: dict[str, float] = dict(files)
         found: dict[int, float] = {}

@@ -88,6 +88,7 @@ def cut(sha256: str, scan: Scan, vectors: NDArray[np.float32], settings: WindowS
         step=settings.step,
         looks=vectors,
         windows=tuple(row for row in rows if row is not None),
+        cut_short=scan.cut_short,
     )
 
 

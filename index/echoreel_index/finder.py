@@ -73,7 +73,7 @@ class Finder:
     ) -> list[Candidate]:
         if allowed is not None and len(allowed.rows) == 0:
             return []
-        said = self._words(query, ranking, allowed)
+        said, told = self._words(query, ranking, allowed)
         rows = dict.fromkeys(best(said, wanted))
         for vector in _directions(question):
             rows |= dict.fromkeys(row for row, _ in self._store.nearest(vector, wanted, None if allowed is None else allowed.rows))
@@ -82,16 +82,18 @@ class Finder:
         looks = self._store.looks_of([int(row) for row in there])
         captions = self._captions([clips[int(row)].caption for row in there] if question.templates is not None else [])
         return [
-            Candidate(clip := clips[int(row)], mean, samples, captions.get(clip.caption or ""), said.get(int(row)))
+            Candidate(clip := clips[int(row)], mean, samples, captions.get(clip.caption or ""), said.get(int(row)), int(row) in told)
             for row, mean, samples in zip(there, means, looks, strict=True)
         ]
 
-    def _words(self, query: Query, ranking: Ranking, allowed: Allowed | None) -> dict[int, float]:
-        """Row -> BM25 score, of rows that may be found."""
-        words = list(dict.fromkeys(word for text in query.sentences for word in deed_words(text)))
-        if not words or ranking.weights.words == 0:
-            return {}
-        return self._catalogue.with_words(words, names=ranking.names, allowed=allowed)
+    def _words(self, query: Query, ranking: Ranking, allowed: Allowed | None) -> tuple[dict[int, float], set[int]]:
+        """Row -> BM25 score, of rows that may be found; and those of which every word of a sentence's action is said."""
+        if ranking.weights.words == 0:
+            return {}, set()
+        asked = [deed_words(text) for text in query.sentences]
+        words = list(dict.fromkeys(word for some in asked for word in some))
+        told = [self._catalogue.with_words(some, names=ranking.names, allowed=allowed, every=True) for some in asked]
+        return self._catalogue.with_words(words, names=ranking.names, allowed=allowed), set().union(*told)
 
     def _captions(self, captions: Sequence[str | None]) -> dict[str, Vector]:
         """Caption -> its vector; those that were not embedded when they were indexed are embedded now."""

@@ -35,6 +35,7 @@ from echoreel_index.vectors import VectorReport
 
 __all__ = ["BadFile", "IndexEvent", "IndexReport", "Library"]
 
+CUT_SHORT = "it breaks off before its announced end; what there is of it was taken"
 CAPTIONS = 256
 """Captions embedded at once."""
 
@@ -269,7 +270,8 @@ class Library:
                     self._store.put_content(outcome.sha256, settings.key, outcome.content)
                 self._store.put_file(file.path, file.stamp, outcome.sha256, *sidecars.of(file.path))
                 known[file.path] = outcome.sha256
-                tally.done(file, how, 0 if outcome.content is None else len(outcome.content.looks))
+                seen = outcome.content
+                tally.done(file, how, len(seen.looks) if seen else 0, CUT_SHORT if seen and seen.cut_short else None)
 
     @staticmethod
     def _how(taken: Taken, known: dict[str, str], left: Counter[str]) -> str:

@@ -77,6 +77,8 @@ class Hit:
     """How sure the encoder is that the query describes the clip, rather than any of many other sentences: 0 to 1."""
     signals: tuple[Signal, ...] = ()
     """Why the hit is where it is."""
+    told: bool = False
+    """Whether every word of the action is among the words known about the clip, which answers the query whatever it looks like."""
     problems: tuple[str, ...] = ()
     """Why it is no good reference for a video model; empty when it is one."""
 

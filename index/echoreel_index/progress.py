@@ -34,7 +34,7 @@ class IndexEvent:
     seconds_left: float | None
     """By the bytes that are still to be read; None before the first file is done."""
     message: str | None = None
-    """Why the file is bad."""
+    """Why the file is bad, or what is wrong with it though it was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,11 @@ class Tally:
         """`file` is looked at now."""
         self._tell("start", file, None)
 
-    def done(self, file: FoundFile, how: str, frames: int) -> None:
-        """`file` came in as new, changed, moved, copy or same."""
+    def done(self, file: FoundFile, how: str, frames: int, message: str | None = None) -> None:
+        """`file` came in as new, changed, moved, copy or same; `message`: what is wrong with it all the same."""
         self._counts[how] += 1
         self._frames += frames
-        self._finish("file", file, None)
+        self._finish("file", file, message)
 
     def bad(self, file: FoundFile, message: str) -> None:
         """`file` cannot be read."""

@@ -80,6 +80,8 @@ class Ranking:
     floor: float = 0.3
     """Fit below which a window does not answer a sentence; 0 lets everything through. Half would ask a sentence to be likelier than
     a hundred others together, also than those that describe the same clip in other words; a third leaves room for a few of these."""
+    known_score: float | None = None
+    """Cosine from which a window answers too, whatever its fit, where somebody knows it for the library's encoder."""
     likeness: float = 0.5
     """Cosine of mean vectors below which a window does not answer a query without words, for which there is no fit; -1 is off."""
 
@@ -121,7 +123,8 @@ def answer(
     floor = floor if min_score is None else max(floor, min_score)
 
     def passes(hit: Hit) -> bool:
-        fits_in = hit.fit is None or hit.fit >= ranking.floor
+        known = ranking.known_score is not None and hit.score >= ranking.known_score
+        fits_in = hit.fit is None or hit.fit >= ranking.floor or hit.told or known
         return fits_in and hit.score >= floor and not (ranking.gate == "drop" and hit.problems)
 
     left = [(hit, candidate) for hit, candidate in _judged(question, candidates, ranking, background) if passes(hit)]
@@ -147,6 +150,7 @@ def _judged(
             score=float(candidate.mean @ question.whole),
             rank=0,
             fused=float(fused[at]),
+            told=candidate.told,
             fit=None if sure is None else float(sure[at]),
             signals=_signals(values[at], ranks[at], ranking),
             problems=() if ranking.gate == "off" else problems(candidate.clip, ranking.gates),

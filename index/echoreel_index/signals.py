@@ -57,6 +57,8 @@ class Candidate:
     """(d) vector of the words known about it."""
     words: float | None = None
     """BM25, higher is better; None where no word of the query occurs."""
+    told: bool = False
+    """Whether every word of the action is among the words known about it."""
 
 
 def matrix(question: Question, candidates: Sequence[Candidate]) -> NDArray[np.float64]:

@@ -79,6 +79,8 @@ class Content:
     looks: Vector
     """(n d) unit vectors of single frames, at the moments (i + 1/2) * step."""
     windows: tuple[WindowRow, ...]
+    cut_short: bool = False
+    """Whether the file breaks off before the end that it announces."""
 
 
 class Store(StoredVectors):

@@ -14,13 +14,13 @@ def spaced(text: str) -> str:
     return " ".join(UNSPACED.sub(r" \1 ", text).split())
 
 
-def match_any(words: Sequence[str], columns: Sequence[str] = ()) -> str | None:
-    """The FTS5 expression for texts that hold any of `words`, in any of `columns`; None when there are no words.
+def match(words: Sequence[str], columns: Sequence[str] = (), *, every: bool = False) -> str | None:
+    """The FTS5 expression for texts that hold any of `words`, or `every` one, in any of `columns`; None when there are no words.
 
     Characters that belong together in a script without blanks have to stand together.
     """
     phrases = [f'"{phrase}"' for word in words if (phrase := spaced(word.replace('"', " ")))]
     if not phrases:
         return None
-    any_of = " OR ".join(phrases)
-    return f"{{{' '.join(columns)}}} : ({any_of})" if columns else any_of
+    wanted = (" AND " if every else " OR ").join(phrases)
+    return f"{{{' '.join(columns)}}} : ({wanted})" if columns else wanted

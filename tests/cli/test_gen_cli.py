@@ -114,7 +114,7 @@ def test_nothing_passes_the_floor(gen: Cli, cli: Cli, film: Path, tmp_path: Path
     done = gen("a backflip", "--library", library, "--min-score", "0.99", "--json")
     assert done.code == 3
     error = json.loads(done.err.splitlines()[-1])["error"]
-    assert error["code"] == "no_match" and "the floor is 0.990" in error["message"] and "--allow-no-match" in error["hint"]
+    assert error["code"] == "no_match" and "at least 0.99 is asked for" in error["message"] and "--allow-no-match" in error["hint"]
     partly = gen("a backflip", "a cartwheel", "--library", library, "--min-score", "0.99")
     assert partly.code == 3 and "none of 2 videos" in partly.err
     going_on = gen("a backflip", "--library", library, "--min-score", "0.99", "--allow-no-match", "--dry-run")

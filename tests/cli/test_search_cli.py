@@ -299,3 +299,21 @@ def test_weights_that_are_not_named_stay() -> None:
 def decoder() -> Any:
     with Decoder() as one:
         yield one
+
+
+def test_a_caption_that_says_every_word_is_an_answer(cli: Cli, films: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "told"
+    folder.mkdir()
+    film = next(path for path in sorted(films.iterdir()) if path.suffix == ".mp4")
+    (folder / "a.mp4").write_bytes(film.read_bytes())
+    (folder / "a.txt").write_text("a gymnast strolling through the orchard")
+    library = ("--library", tmp_path / "told-library")
+    assert cli("index", folder, "--encoder", "mini", *library).code == 0
+    told = cli("search", "strolling", *library, "--json")
+    assert told.code == 0 and json.loads(told.out.splitlines()[0])["path"] == str(folder / "a.mp4")
+    assert cli("search", "strolling with umbrellas", *library).code == 3
+
+
+def test_what_is_not_wanted_must_be_something(cli: Cli) -> None:
+    done = cli("search", "a person walking", "--not", "nonsuch.mp4")
+    assert done.code == 2 and "no such file" in done.err

@@ -46,7 +46,7 @@ def test_a_prompt_becomes_a_video_with_its_record(cli: Cli, here: Path, library_
     assert set(record.timings) == {"read", "references", "denoise", "decode", "encode"}
     from PIL import Image
 
-    assert Image.open(here / "out.png").size[1] > 3 * 128, "two references and the result"
+    assert Image.open(here / "out.png").size[1] > 2 * 128, "a reference and the result"
 
 
 def test_references_change_the_video_and_k_0_is_the_model_alone(cli: Cli, here: Path, plain_model_folder: Path) -> None:

@@ -19,7 +19,7 @@ from echoreel_cli.generate.plan import (
     size_in_words,
 )
 from echoreel_cli.generate.provenance import differences, dumps, load
-from echoreel_cli.generate.retrieve import floor_for
+from echoreel_cli.generate.retrieve import known_score
 from echoreel_cli.models.folder import read_info
 from echoreel_index.errors import EchoreelError, OutOfMemory, UsageError, WeightsError
 from echoreel_index.nouns import EncoderCard
@@ -108,9 +108,6 @@ def test_versions_are_compared_in_words() -> None:
     assert differences({"torch": "2.11", "av": "18"}, {"torch": "2.15", "av": "18", "numpy": "2"}) == ["numpy - -> 2", "torch 2.11 -> 2.15"]
 
 
-@pytest.mark.parametrize(
-    ("library", "asked", "floor"),
-    [("PE-Core-B-16", None, 0.2), ("PE-Core-B-16/meta", None, 0.2), ("mini", None, None), ("mini", 0.4, 0.4), ("PE-Core-B-16", -1.0, -1.0)],
-)
-def test_a_floor_counts_for_the_encoder_it_was_set_for(library: str, asked: float | None, floor: float | None) -> None:
-    assert floor_for(EncoderCard(library, 8, "f"), asked, "PE-Core-B-16", 0.2) == floor
+@pytest.mark.parametrize(("library", "known"), [("PE-Core-B-16", 0.2), ("PE-Core-B-16/meta", 0.2), ("mini", None)])
+def test_a_score_is_known_for_the_encoder_it_was_set_for(library: str, known: float | None) -> None:
+    assert known_score(EncoderCard(library, 8, "f"), "PE-Core-B-16", 0.2) == known
