@@ -294,6 +294,7 @@ class Decoder:
         try:
             return self._answer(patience, limit)
         finally:
+            patience.left()  # what has passed since the last look counts too
             self._waited += patience.charged
 
     def _answer(self, patience: Patience, limit: float) -> tuple[dict[str, Any], bytes]:
