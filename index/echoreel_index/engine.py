@@ -66,6 +66,16 @@ class Failed:
 Outcome = Begun | Taken | Failed
 
 
+def finished(file: FoundFile, sha256: str, scan: Scan, parts: Parts, settings: WindowSettings) -> Taken | Failed:
+    """The outcome of a file that has been seen whole; one that has changed meanwhile is Failed."""
+    try:
+        if stamp(file.path) != file.stamp:
+            raise VideoError(CHANGED)
+        return Taken(file, sha256, cut(sha256, scan, stacked(parts), settings))
+    except VideoError as error:
+        return Failed(file, error.message)
+
+
 class Engine(Protocol):
     """What turns files into contents."""
 
@@ -165,12 +175,7 @@ class LocalEngine:
 
     def _done(self, file: _File) -> Taken | Failed:
         assert file.scan is not None
-        try:
-            if stamp(file.file.path) != file.file.stamp:
-                raise VideoError(CHANGED)
-            return Taken(file.file, file.sha256, cut(file.sha256, file.scan, stacked(file.parts), self._settings))
-        except VideoError as error:
-            return Failed(file.file, error.message)
+        return finished(file.file, file.sha256, file.scan, file.parts, self._settings)
 
     def decode(self, file: FoundFile, sha256: str, decoder: Decoder) -> Iterator[tuple[_File, list[Look] | Scan]]:
         """One file's parts; runs in a worker thread."""

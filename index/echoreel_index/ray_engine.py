@@ -28,8 +28,8 @@ from types import TracebackType
 from typing import Any
 
 from echoreel_index.clips import WindowSettings
-from echoreel_index.cutting import Parts, cut, stacked
-from echoreel_index.engine import CHANGED, PATIENCE, Begun, Failed, Outcome, Taken
+from echoreel_index.cutting import Parts
+from echoreel_index.engine import CHANGED, PATIENCE, Begun, Failed, Outcome, Taken, finished
 from echoreel_index.errors import EchoreelError, VideoError
 from echoreel_index.files import FoundFile, stamp
 from echoreel_index.ray_cluster import Crew, connected, crew, quiet
@@ -220,14 +220,8 @@ class _Run:
                 yield from self._settle(one, self._done(one, gathered))
 
     def _done(self, one: int, gathered: _Gathered) -> Taken | Failed:
-        file = self.files[one]
         assert gathered.whole is not None
-        try:
-            if stamp(file.path) != file.stamp:
-                raise VideoError(CHANGED)
-            return Taken(file, gathered.sha256, cut(gathered.sha256, gathered.whole.scan, stacked(gathered.parts), self._settings))
-        except VideoError as error:
-            return Failed(file, error.message)
+        return finished(self.files[one], gathered.sha256, gathered.whole.scan, gathered.parts, self._settings)
 
     def _settle(self, one: int, outcome: Taken | Failed) -> Iterator[Outcome]:
         """The outcome, and then, when it has been stored, that of the files which have the same bytes."""

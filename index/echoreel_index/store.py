@@ -25,6 +25,7 @@ from pathlib import Path
 
 from echoreel_index.captions import Words
 from echoreel_index.database import DATABASE, FAILURES, connect, create, migrate, read_card, transaction, unusable
+from echoreel_index.editing import set_meta, sweep
 from echoreel_index.errors import LibraryError
 from echoreel_index.files import FileStamp
 from echoreel_index.nouns import EncoderCard
@@ -240,7 +241,7 @@ class Store(StoredVectors):
     def set_meta(self, key: str, value: str) -> None:
         """Remember a value."""
         with transaction(self._db, self.folder) as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            set_meta(db, key, value)
 
     def put_caption_vectors(self, captions: Sequence[str], vectors: Vector) -> None:
         """Remember the unit vectors (n d) of captions by the text tower."""
@@ -253,8 +254,7 @@ class Store(StoredVectors):
         orphans = "SELECT sha256 FROM contents WHERE sha256 NOT IN (SELECT sha256 FROM files)"
         if self.ask(f"{orphans} LIMIT 1"):
             with self._changing() as db:
-                db.execute(f"DELETE FROM windows WHERE sha256 IN ({orphans})")
-                db.execute(f"DELETE FROM contents WHERE sha256 IN ({orphans})")
+                sweep(db)
 
     @staticmethod
     def _forget(db: sqlite3.Connection, names: Sequence[bytes]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.kill_points import FIRST_SCHEMA
 from echoreel_index import database
 from echoreel_index.clips import WindowSettings, clip_id
 from echoreel_index.database import DATABASE, FIRST_FORMAT, FORMAT, connect, migrate
@@ -27,23 +28,6 @@ from echoreel_index.verification import verify
 
 Encoder = Any  # the ColourEncoder of conftest
 FIRST_KEY = "length=2 stride=1 frames=4 policy=exact"
-FIRST_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE roots (path BLOB PRIMARY KEY);
-CREATE TABLE contents (sha256 TEXT PRIMARY KEY, settings TEXT NOT NULL, duration REAL NOT NULL, frames INTEGER NOT NULL);
-CREATE TABLE windows (
-    row INTEGER PRIMARY KEY AUTOINCREMENT,
-    sha256 TEXT NOT NULL REFERENCES contents ON DELETE CASCADE,
-    id TEXT NOT NULL, start REAL NOT NULL, end REAL NOT NULL, vector BLOB NOT NULL
-);
-CREATE INDEX windows_of ON windows (sha256);
-CREATE TABLE files (
-    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL REFERENCES contents,
-    caption TEXT, source TEXT, licence TEXT
-);
-CREATE INDEX files_of ON files (sha256);
-CREATE TABLE failures (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, message TEXT NOT NULL);
-"""
 
 
 @pytest.fixture
